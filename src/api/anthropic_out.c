@@ -14,6 +14,9 @@ void anthropic_answer_init(struct anthropic_answer *a, struct str request_id)
     if (n)
         memcpy(a->request_id, request_id.data, n);
     buf_init(&a->stop_string, 4 * KIB);
+    buf_init(&a->delta_more, LIMIT_PROVIDER_BODY);
+    buf_init(&a->more, LIMIT_PROVIDER_BODY);
+    buf_init(&a->usage_more, LIMIT_PROVIDER_BODY);
 }
 
 static void blocks_free(struct anthropic_answer *a)
@@ -22,6 +25,7 @@ static void blocks_free(struct anthropic_answer *a)
         buf_free(&a->blocks[i].text);
         buf_free(&a->blocks[i].more);
         buf_free(&a->blocks[i].name);
+        buf_free(&a->blocks[i].rest);
     }
     free(a->blocks);
     a->blocks = NULL;
@@ -32,6 +36,9 @@ void anthropic_answer_free(struct anthropic_answer *a)
 {
     blocks_free(a);
     buf_free(&a->stop_string);
+    buf_free(&a->delta_more);
+    buf_free(&a->more);
+    buf_free(&a->usage_more);
 }
 
 /* ---- Blocks ---- */
@@ -53,6 +60,7 @@ static struct anthropic_block *block_add(struct anthropic_answer *a, enum anthro
     buf_init(&b->text, LIMIT_PROVIDER_BODY);
     buf_init(&b->more, LIMIT_PROVIDER_BODY);
     buf_init(&b->name, 4 * KIB);
+    buf_init(&b->rest, LIMIT_PROVIDER_BODY);
     return b;
 }
 
@@ -91,6 +99,12 @@ static struct anthropic_block *signature_take(struct anthropic_answer *a, const 
     return b;
 }
 
+/* Of a tool call, in this shape's words. */
+static struct str rest_of(const struct chat_event *e)
+{
+    return e->tool_call.more_of == CHAT_SHAPE_ANTHROPIC ? e->tool_call.more : STR_NONE;
+}
+
 static struct anthropic_block *tool_take(struct anthropic_answer *a, const struct chat_event *e)
 {
     struct anthropic_block *b = block_tool(a, e->tool_call.index);
@@ -99,16 +113,17 @@ static struct anthropic_block *tool_take(struct anthropic_answer *a, const struc
     buf_append_str(&b->more, e->tool_call.id);
     buf_append_str(&b->name, e->tool_call.name);
     buf_append_str(&b->text, e->tool_call.arguments);
+    buf_append_str(&b->rest, rest_of(e));
     return b;
 }
 
 static struct anthropic_block *native_take(struct anthropic_answer *a, const struct chat_event *e)
 {
-    struct anthropic_block *b =
-        e->native.delta ? block_last(a, ANTHROPIC_TEXT) : block_add(a, ANTHROPIC_NATIVE);
+    bool piece = e->native.what == CHAT_NATIVE_PIECE;
+    struct anthropic_block *b = piece ? block_last(a, ANTHROPIC_TEXT) : block_add(a, ANTHROPIC_NATIVE);
     if (!b)
         return NULL;
-    if (!e->native.delta) {
+    if (!piece) {
         buf_append_str(&b->text, e->native.json);
         return b;
     }
@@ -116,6 +131,26 @@ static struct anthropic_block *native_take(struct anthropic_answer *a, const str
         buf_append_char(&b->more, ',');
     buf_append_str(&b->more, e->native.json);
     return b;
+}
+
+/* Members of the answer: those that came last count. False: it is no such event. */
+static bool members_take(struct anthropic_answer *a, const struct chat_event *e)
+{
+    struct buf *kept = e->native.what == CHAT_NATIVE_CHOICE   ? &a->delta_more
+                       : e->native.what == CHAT_NATIVE_ANSWER ? &a->more
+                       : e->native.what == CHAT_NATIVE_USAGE  ? &a->usage_more
+                                                              : NULL;
+    if (!kept)
+        return false;
+    buf_clear(kept);
+    buf_append_str(kept, e->native.json); /* which fits: an event of the provider's is smaller */
+    return true;
+}
+
+static void members_write(struct json_writer *w, const struct buf *members)
+{
+    if (members->len > 0)
+        json_write_raw(w, buf_str(members));
 }
 
 static void stop_take(struct anthropic_answer *a, const struct chat_event *e)
@@ -141,7 +176,7 @@ int anthropic_answer_gather(struct anthropic_answer *a, const struct chat_event 
         b = tool_take(a, e);
         break;
     case CHAT_EVENT_NATIVE:
-        if (e->native.shape != CHAT_SHAPE_ANTHROPIC)
+        if (e->native.shape != CHAT_SHAPE_ANTHROPIC || members_take(a, e))
             return 0;
         b = native_take(a, e);
         break;
@@ -151,7 +186,7 @@ int anthropic_answer_gather(struct anthropic_answer *a, const struct chat_event 
     default:
         return 0;
     }
-    if (!b || b->text.failed || b->more.failed || b->name.failed)
+    if (!b || b->text.failed || b->more.failed || b->name.failed || b->rest.failed)
         return error_set(err, ERROR_LIMIT, "the answer is too large");
     return 0;
 }
@@ -204,6 +239,7 @@ static void block_write(struct json_writer *w, const struct anthropic_block *b)
         json_member_str(w, "id", buf_str(&b->more));
         json_member_str(w, "name", buf_str(&b->name));
         input_write(w, buf_str(&b->text));
+        members_write(w, &b->rest);
     }
     json_object_end(w);
 }
@@ -231,7 +267,7 @@ static void count_write(struct json_writer *w, const char *key, int64_t n)
 }
 
 /* What a cache gave and took is counted apart from `input_tokens`. */
-static void usage_write(struct json_writer *w, const struct chat_usage *u)
+static void usage_write(struct json_writer *w, const struct anthropic_answer *a, const struct chat_usage *u)
 {
     json_key(w, "usage");
     json_object_begin(w);
@@ -245,6 +281,7 @@ static void usage_write(struct json_writer *w, const struct chat_usage *u)
         count_write(w, "thinking_tokens", u->reasoning_tokens);
         json_object_end(w);
     }
+    members_write(w, &a->usage_more);
     json_object_end(w);
 }
 
@@ -268,7 +305,9 @@ void anthropic_answer_write(struct anthropic_answer *a, const struct chat_usage 
         block_write(&w, &a->blocks[i]);
     json_array_end(&w);
     stop_write(&w, a);
-    usage_write(&w, usage);
+    members_write(&w, &a->delta_more);
+    members_write(&w, &a->more);
+    usage_write(&w, a, usage);
     json_object_end(&w);
 }
 
@@ -308,7 +347,7 @@ static void open_stream(struct anthropic_answer *a, struct buf *out)
     json_write_null(&w);
     json_key(&w, "stop_sequence");
     json_write_null(&w);
-    usage_write(&w, &a->usage);
+    usage_write(&w, a, &a->usage);
     json_object_end(&w);
     event_end(&w);
 }
@@ -398,19 +437,22 @@ static void arguments_write(struct anthropic_answer *a, struct str piece, struct
         delta(a, "input_json_delta", "partial_json", piece, out);
 }
 
-static void tool_open(
-    struct anthropic_answer *a, uint32_t tool, struct str id, struct str name, struct buf *out)
+static void tool_open(struct anthropic_answer *a, uint32_t tool, struct str id, struct str name,
+    struct str rest, struct buf *out)
 {
     struct anthropic_block b = {.kind = ANTHROPIC_TOOL};
     buf_init(&b.more, 4 * KIB);
     buf_init(&b.name, 4 * KIB);
     buf_append_str(&b.more, id);
     buf_append_str(&b.name, name);
+    buf_init(&b.rest, LIMIT_PROVIDER_BODY);
+    buf_append_str(&b.rest, rest);
     a->tool = tool;
     memset(&a->json, 0, sizeof a->json);
     block_open(a, &b, out);
     buf_free(&b.more);
     buf_free(&b.name);
+    buf_free(&b.rest);
 }
 
 /* The calls that wait, in the order in which they began. */
@@ -418,7 +460,7 @@ static void tools_flush(struct anthropic_answer *a, struct buf *out)
 {
     for (size_t i = 0; i < a->n_blocks; i++) {
         const struct anthropic_block *b = &a->blocks[i];
-        tool_open(a, b->tool, buf_str(&b->more), buf_str(&b->name), out);
+        tool_open(a, b->tool, buf_str(&b->more), buf_str(&b->name), buf_str(&b->rest), out);
         arguments_write(a, buf_str(&b->text), out);
         json_complete(a, buf_str(&b->text));
     }
@@ -437,7 +479,7 @@ static void tool_event(struct anthropic_answer *a, const struct chat_event *e, s
         return;
     }
     if (!is_open)
-        tool_open(a, e->tool_call.index, e->tool_call.id, e->tool_call.name, out);
+        tool_open(a, e->tool_call.index, e->tool_call.id, e->tool_call.name, rest_of(e), out);
     arguments_write(a, piece, out);
     if (json_complete(a, piece) && a->n_blocks > 0)
         tools_flush(a, out);
@@ -461,9 +503,7 @@ static void signature_event(struct anthropic_answer *a, const struct chat_event 
 static void native_event(struct anthropic_answer *a, const struct chat_event *e, struct buf *out)
 {
     struct json_writer w;
-    if (e->native.shape != CHAT_SHAPE_ANTHROPIC)
-        return;
-    if (e->native.delta) {
+    if (e->native.what == CHAT_NATIVE_PIECE) {
         open_as(a, ANTHROPIC_TEXT, out);
         index_begin(&w, a, "content_block_delta", out);
         json_key(&w, "delta");
@@ -496,6 +536,8 @@ void anthropic_stream_event(struct anthropic_answer *a, const struct chat_event 
         stream_error(a, &e->failure, out);
         return;
     }
+    if (e->kind == CHAT_EVENT_NATIVE && (e->native.shape != CHAT_SHAPE_ANTHROPIC || members_take(a, e)))
+        return;
     open_stream(a, out);
     if (e->kind != CHAT_EVENT_TOOL_CALL)
         tools_flush(a, out);
@@ -533,8 +575,10 @@ void anthropic_stream_end(struct anthropic_answer *a, const struct chat_usage *u
     json_key(&w, "delta");
     json_object_begin(&w);
     stop_write(&w, a);
+    members_write(&w, &a->delta_more);
     json_object_end(&w);
-    usage_write(&w, usage);
+    usage_write(&w, a, usage);
+    members_write(&w, &a->more);
     event_end(&w);
     event_begin(&w, "message_stop", out);
     event_end(&w);

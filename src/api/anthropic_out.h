@@ -25,8 +25,8 @@ enum anthropic_block_kind {
 struct anthropic_block {
     enum anthropic_block_kind kind;
     struct buf text, more; /* more: a thought's signature, a text's citations, a tool call's id */
-    struct buf name;
-    uint32_t tool; /* a tool call's index */
+    struct buf name, rest; /* a tool call's; rest: further members of it */
+    uint32_t tool;         /* a tool call's index */
     bool closed;
 };
 
@@ -37,6 +37,9 @@ struct anthropic_answer {
     struct chat_usage usage; /* as known when the answer begins */
     enum chat_stop stop;
     struct buf stop_string;
+    /* Members as their maker told them: of the end's delta, of the answer (a stream's last event), of its
+     * usage */
+    struct buf delta_more, more, usage_more;
     /* whole: all of them; streams: the calls that wait */
     struct anthropic_block *blocks;
     size_t n_blocks, capacity;

@@ -85,8 +85,9 @@ static int content_read(struct arena *a, const json_t *content, struct chat_mess
     return 0;
 }
 
-static int tool_call_read(const json_t *item, struct chat_tool_call *c, struct error *err)
+static int tool_call_read(struct arena *a, const json_t *item, struct chat_tool_call *c, struct error *err)
 {
+    static const char *const known[] = {"id", "type", "index", "function", NULL};
     const json_t *function = json_object_get(item, "function");
     if (!json_is_object(function))
         return error_set(err, ERROR_INVALID, "a tool call must have a 'function' object");
@@ -97,7 +98,7 @@ static int tool_call_read(const json_t *item, struct chat_tool_call *c, struct e
         rc = json_get_str(function, "arguments", &c->arguments, err);
     if (rc == 0 && c->name.len == 0)
         rc = error_set(err, ERROR_INVALID, "a tool call's function must have a 'name'");
-    return rc;
+    return rc ? rc : api_read_vendor(a, item, known, &c->raw, err);
 }
 
 static int tool_calls_read(struct arena *a, const json_t *calls, struct chat_message *m, struct error *err)
@@ -114,7 +115,7 @@ static int tool_calls_read(struct arena *a, const json_t *calls, struct chat_mes
     if (!m->tool_calls)
         return error_set(err, ERROR_MEMORY, "no memory for the request");
     for (size_t i = 0; i < n; i++) {
-        int rc = tool_call_read(json_array_get(calls, i), &m->tool_calls[i], err);
+        int rc = tool_call_read(a, json_array_get(calls, i), &m->tool_calls[i], err);
         if (rc)
             return rc;
     }

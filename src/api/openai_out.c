@@ -5,6 +5,7 @@
 #include "api/openai_logprobs.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "base/rand.h"
 
@@ -19,6 +20,8 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
     a->created_s = clock_wall_rough_ms() / 1000;
     buf_init(&a->head, 4 * KIB);
     buf_init(&a->text_head, 4 * KIB);
+    buf_init(&a->more, LIMIT_PROVIDER_BODY);
+    buf_init(&a->usage_more, LIMIT_PROVIDER_BODY);
     a->choices = must(calloc(a->n_choices, sizeof *a->choices));
     for (uint32_t i = 0; i < a->n_choices; i++) {
         buf_init(&a->choices[i].text, LIMIT_PROVIDER_BODY);
@@ -31,15 +34,75 @@ void openai_answer_free(struct openai_answer *a)
 {
     buf_free(&a->head);
     buf_free(&a->text_head);
+    buf_free(&a->more);
+    buf_free(&a->usage_more);
     for (struct openai_choice *c = a->choices; c < a->choices + a->n_choices; c++) {
         buf_free(&c->text);
         buf_free(&c->reasoning);
         openai_logprobs_free(&c->logprobs);
         tool_calls_free(&c->tool_calls);
+        json_decref(c->more);
     }
     free(a->choices);
     a->choices = NULL;
     a->n_choices = 0;
+}
+
+/* ---- What only this shape has ---- */
+
+static struct str object_of(struct buf *text, struct str members)
+{
+    buf_append_char(text, '{');
+    buf_append_str(text, members);
+    buf_append_char(text, '}');
+    return buf_str(text);
+}
+
+/* Lists that come in pieces are put together, of anything else the last piece counts. */
+static int members_merge(json_t **into, struct str members, struct error *err)
+{
+    struct buf text;
+    const char *key;
+    json_t *value, *read = NULL;
+    buf_init(&text, LIMIT_PROVIDER_BODY);
+    int rc = json_read(object_of(&text, members), &read, err);
+    buf_free(&text);
+    if (rc)
+        return rc;
+    if (!*into)
+        *into = must(json_object());
+    json_object_foreach(read, key, value)
+    {
+        json_t *mine = json_object_get(*into, key);
+        int failed = json_is_array(mine) && json_is_array(value) ? json_array_extend(mine, value)
+                                                                 : json_object_set(*into, key, value);
+        rc = failed ? error_set(err, ERROR_MEMORY, "no memory for the answer") : rc;
+    }
+    json_decref(read);
+    return rc;
+}
+
+/* Of the answer and of its usage; other events are not for this. */
+static int members_keep(struct openai_answer *a, const struct chat_event *e, struct error *err)
+{
+    struct buf *kept = e->native.what == CHAT_NATIVE_USAGE ? &a->usage_more : &a->more;
+    buf_clear(kept);
+    return buf_append_str(kept, e->native.json) ? error_set(err, ERROR_LIMIT, "the answer is too large") : 0;
+}
+
+static int native_gather(
+    struct openai_answer *a, struct openai_choice *c, const struct chat_event *e, struct error *err)
+{
+    if (e->native.shape != CHAT_SHAPE_OPENAI)
+        return 0;
+    return e->native.what == CHAT_NATIVE_CHOICE ? members_merge(&c->more, e->native.json, err)
+                                                : members_keep(a, e, err);
+}
+
+static void members_write(struct json_writer *w, const struct buf *members)
+{
+    if (members->len > 0)
+        json_write_raw(w, buf_str(members));
 }
 
 /* ---- Whole answers ---- */
@@ -59,6 +122,8 @@ int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, st
         rc = buf_append_str(&c->reasoning, e->text);
     } else if (e->kind == CHAT_EVENT_TOOL_CALL) {
         return tool_calls_gather(&c->tool_calls, e, err);
+    } else if (e->kind == CHAT_EVENT_NATIVE) {
+        return native_gather(a, c, e, err);
     } else if (e->kind == CHAT_EVENT_STOP) {
         c->stop = e->stop;
     }
@@ -81,7 +146,7 @@ void openai_prompt_usage_write(struct json_writer *w, const struct chat_usage *u
     json_object_end(w);
 }
 
-static void usage_write(struct json_writer *w, const struct chat_usage *u)
+static void usage_write(struct json_writer *w, const struct openai_answer *a, const struct chat_usage *u)
 {
     int64_t input = u->input_tokens > 0 ? u->input_tokens : 0,
             output = u->output_tokens > 0 ? u->output_tokens : 0;
@@ -92,15 +157,20 @@ static void usage_write(struct json_writer *w, const struct chat_usage *u)
     json_key(w, "prompt_tokens_details");
     json_object_begin(w);
     json_member_int(w, "cached_tokens", u->cached_tokens);
+    if (u->audio_input_tokens > 0)
+        json_member_int(w, "audio_tokens", u->audio_input_tokens);
     json_object_end(w);
     json_key(w, "completion_tokens_details");
     json_object_begin(w);
     json_member_int(w, "reasoning_tokens", u->reasoning_tokens);
+    if (u->audio_output_tokens > 0)
+        json_member_int(w, "audio_tokens", u->audio_output_tokens);
     if (u->accepted_prediction_tokens > 0 || u->rejected_prediction_tokens > 0) {
         json_member_int(w, "accepted_prediction_tokens", u->accepted_prediction_tokens);
         json_member_int(w, "rejected_prediction_tokens", u->rejected_prediction_tokens);
     }
     json_object_end(w);
+    members_write(w, &a->usage_more);
     json_object_end(w);
 }
 
@@ -115,12 +185,15 @@ static void head_write(const struct openai_answer *a, struct json_writer *w, con
     json_array_begin(w);
 }
 
-static void tool_call_write(struct json_writer *w, struct str id, struct str name, struct str arguments)
+static void tool_call_write(
+    struct json_writer *w, struct str id, struct str name, struct str arguments, struct str more)
 {
     if (id.len) {
         json_member_str(w, "id", id);
         json_member_text(w, "type", "function");
     }
+    if (more.len)
+        json_write_raw(w, more);
     json_key(w, "function");
     json_object_begin(w);
     if (name.len)
@@ -131,6 +204,8 @@ static void tool_call_write(struct json_writer *w, struct str id, struct str nam
 
 static void message_write(const struct openai_choice *a, struct json_writer *w)
 {
+    const char *key;
+    json_t *value;
     json_key(w, "message");
     json_object_begin(w);
     json_member_text(w, "role", "assistant");
@@ -152,10 +227,15 @@ static void message_write(const struct openai_choice *a, struct json_writer *w)
         for (size_t i = 0; i < a->tool_calls.n; i++) {
             const struct tool_call *c = &a->tool_calls.list[i];
             json_object_begin(w);
-            tool_call_write(w, buf_str(&c->id), buf_str(&c->name), buf_str(&c->arguments));
+            tool_call_write(w, buf_str(&c->id), buf_str(&c->name), buf_str(&c->arguments), buf_str(&c->more));
             json_object_end(w);
         }
         json_array_end(w);
+    }
+    json_object_foreach(a->more, key, value)
+    {
+        json_key(w, key);
+        json_write_value(w, value);
     }
     json_object_end(w);
 }
@@ -188,7 +268,8 @@ void openai_answer_write(const struct openai_answer *a, const struct chat_usage 
         choice_write(a, i, &w);
     json_array_end(&w);
     json_key(&w, "usage");
-    usage_write(&w, usage);
+    usage_write(&w, a, usage);
+    members_write(&w, &a->more);
     json_object_end(&w);
 }
 
@@ -270,6 +351,8 @@ static void chunk_end(
         json_key(w, "usage");
         json_write_null(w);
     }
+    if (finish)
+        members_write(w, &a->more);
     if (a->obfuscation)
         openai_obfuscation_write(w);
     json_object_end(w);
@@ -325,9 +408,27 @@ static void tool_call_chunk(struct openai_answer *a, const struct chat_event *e,
     json_array_begin(&w);
     json_object_begin(&w);
     json_member_int(&w, "index", e->tool_call.index);
-    tool_call_write(&w, e->tool_call.id, e->tool_call.name, e->tool_call.arguments);
+    struct str more = e->tool_call.more_of == CHAT_SHAPE_OPENAI ? e->tool_call.more : STR_NONE;
+    tool_call_write(&w, e->tool_call.id, e->tool_call.name, e->tool_call.arguments, more);
     json_object_end(&w);
     json_array_end(&w);
+    chunk_end(a, NULL, &w, NULL);
+}
+
+/* Members of the answer wait for its end, those of a choice are a chunk of their own. */
+static void native_chunk(struct openai_answer *a, const struct chat_event *e, struct buf *out)
+{
+    struct json_writer w;
+    struct error err;
+    if (e->native.shape != CHAT_SHAPE_OPENAI || a->completion)
+        return;
+    if (e->native.what != CHAT_NATIVE_CHOICE) {
+        if (members_keep(a, e, &err))
+            log_error("api", "%s", err.message);
+        return;
+    }
+    chunk_begin(a, e->choice, &w, out);
+    json_write_raw(&w, e->native.json);
     chunk_end(a, NULL, &w, NULL);
 }
 
@@ -347,6 +448,9 @@ void openai_stream_event(struct openai_answer *a, const struct chat_event *e, st
     case CHAT_EVENT_TOOL_CALL:
         if (!a->completion)
             tool_call_chunk(a, e, out);
+        break;
+    case CHAT_EVENT_NATIVE:
+        native_chunk(a, e, out);
         break;
     case CHAT_EVENT_STOP:
         stop_chunk(a, e, out);
@@ -371,7 +475,8 @@ void openai_stream_end(struct openai_answer *a, const struct chat_usage *usage, 
         head_write(a, &w, a->completion ? "text_completion" : "chat.completion.chunk");
         json_array_end(&w);
         json_key(&w, "usage");
-        usage_write(&w, usage);
+        usage_write(&w, a, usage);
+        members_write(&w, &a->more);
         json_object_end(&w);
         buf_append_text(out, "\n\n");
     }

@@ -17,6 +17,7 @@ struct openai_choice {
     struct openai_logprobs logprobs;
     int64_t characters; /* of the text, where the older API's next token begins */
     struct tool_calls tool_calls;
+    json_t *more; /* whole answers: members of the message that only OpenAI's shape has; NULL: none */
     enum chat_stop stop;
     bool refused; /* the text says why there is no answer */
     bool opened;  /* streams: the chunk with the role has been written */
@@ -30,6 +31,7 @@ struct openai_answer {
     enum chat_event_kind text_kind;
     uint32_t text_choice;
     bool text_refused;
+    struct buf more, usage_more; /* members of the answer and of its usage, as their maker told them */
     int64_t created_s;
     struct str model;
     bool completion;    /* the older API */

@@ -18,13 +18,16 @@ int tool_calls_gather(struct tool_calls *c, const struct chat_event *e, struct e
             buf_init(&c->list[c->n].id, 4 * KIB);
             buf_init(&c->list[c->n].name, 4 * KIB);
             buf_init(&c->list[c->n].arguments, LIMIT_PROVIDER_BODY);
+            buf_init(&c->list[c->n].more, LIMIT_PROVIDER_BODY);
         }
     }
     struct tool_call *call = &c->list[index];
     buf_append_str(&call->id, e->tool_call.id);
     buf_append_str(&call->name, e->tool_call.name);
     buf_append_str(&call->arguments, e->tool_call.arguments);
-    if (call->id.failed || call->name.failed || call->arguments.failed)
+    if (e->tool_call.more_of == CHAT_SHAPE_OPENAI)
+        buf_append_str(&call->more, e->tool_call.more);
+    if (call->id.failed || call->name.failed || call->arguments.failed || call->more.failed)
         return error_set(err, ERROR_LIMIT, "a tool call of the answer is too large");
     return 0;
 }
@@ -35,6 +38,7 @@ void tool_calls_free(struct tool_calls *c)
         buf_free(&c->list[i].id);
         buf_free(&c->list[i].name);
         buf_free(&c->list[i].arguments);
+        buf_free(&c->list[i].more);
     }
     free(c->list);
 }

@@ -8,6 +8,7 @@ enum { TOOL_CALLS_MAX = 128 };
 
 struct tool_call {
     struct buf id, name, arguments;
+    struct buf more; /* further members in OpenAI's words */
 };
 
 struct tool_calls {

@@ -282,7 +282,8 @@ bool chat_event_copy(struct arena *a, const struct chat_event *e, struct chat_ev
     case CHAT_EVENT_TOOL_CALL:
         return !arena_try_copy(a, e->tool_call.id, &out->tool_call.id) &&
                !arena_try_copy(a, e->tool_call.name, &out->tool_call.name) &&
-               !arena_try_copy(a, e->tool_call.arguments, &out->tool_call.arguments);
+               !arena_try_copy(a, e->tool_call.arguments, &out->tool_call.arguments) &&
+               !arena_try_copy(a, e->tool_call.more, &out->tool_call.more);
     case CHAT_EVENT_SIGNATURE:
         return !arena_try_copy(a, e->signature.text, &out->signature.text) &&
                !arena_try_copy(a, e->signature.data, &out->signature.data);

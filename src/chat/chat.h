@@ -31,13 +31,14 @@ struct chat_part {
     struct str data;   /* audio, base64 */
     struct str format; /* audio format, image detail */
     const json_t *raw; /* the part as it came, for a target of the same shape; NULL for plain text */
-    bool raw_is_rest; /* an image or file in Anthropic's shape: of it `raw` is what it has besides */
+    bool raw_is_rest;  /* an image or file in Anthropic's shape: of it `raw` is what it has besides */
 };
 
 struct chat_tool_call {
     struct str id, name;
     struct str arguments; /* JSON text, as the model wrote it */
-    const json_t *raw;    /* the call as it came, for a target of the same shape; NULL: no more than this */
+    const json_t *raw;    /* the call as it came, for a target of the same shape; NULL: no more than this. Of
+                             OpenAI's: what it has besides */
 };
 
 /* A piece of reasoning that a client sends back with what its maker wants to see again. */
@@ -174,7 +175,7 @@ struct chat_request {
     enum chat_again measure_again; /* and one of how far a second answer agrees with them */
     bool context_shift; /* a full context drops its oldest tokens but the first n_keep, and goes on */
     int64_t n_keep;     /* -1 unset */
-    bool truncation; /* of a conversation that the context has no room for the oldest turns are left out */
+    bool truncation;    /* of a conversation that the context has no room for the oldest turns are left out */
     struct str *stops;
     size_t n_stops;
     bool has_keep_alive; /* how long a model of our own stays loaded after this; negative: for ever */
@@ -183,10 +184,11 @@ struct chat_request {
                         is 0 */
     bool stream;
     bool include_usage; /* stream_options.include_usage */
-    bool obfuscation;   /* stream_options.include_obfuscation: how long a piece is does not show in its event's length */
-    uint64_t asker;     /* whose turn it is where many wait for a model of our own: a hash; 0: nobody's */
-    uint64_t scope;  /* with whom it may share what such a model has computed of a prompt: a hash likewise */
-    struct str user; /* the client's own name for its end user */
+    bool obfuscation; /* stream_options.include_obfuscation: how long a piece is does not show in its event's
+                         length */
+    uint64_t asker;   /* whose turn it is where many wait for a model of our own: a hash; 0: nobody's */
+    uint64_t scope;   /* with whom it may share what such a model has computed of a prompt: a hash likewise */
+    struct str user;  /* the client's own name for its end user */
     const json_t *vendor;   /* top-level members that have no field here, in OpenAI's words; NULL if none.
                                Passed on to a target of that shape, refused where they cannot be honoured */
     const json_t *native;   /* of another shape: the members as they came for which a target of the same shape
@@ -285,6 +287,7 @@ struct chat_usage {
     int64_t drafted_tokens, drawn_tokens;   /* the embedded engine's: drafted, and of these drawn */
     /* Of what the request's `prediction` says: tokens that the answer has, and those it has not. */
     int64_t accepted_prediction_tokens, rejected_prediction_tokens;
+    int64_t audio_input_tokens, audio_output_tokens; /* of those above, sound; 0: none, or not told */
     /* 0 or 1, and no padding: usages are compared as bytes. */
     int32_t goes_on;   /* output_tokens was told before the output: what came may be more */
     int32_t estimated; /* some of it by what was sent and what came */
@@ -313,21 +316,31 @@ struct chat_token {
     size_t n_top;
 };
 
+/* What of an answer only a client of the provider's own shape understands. */
+enum chat_native {
+    CHAT_NATIVE_BLOCK,  /* Anthropic: a whole block */
+    CHAT_NATIVE_PIECE,  /* Anthropic: a citation of the block before it */
+    CHAT_NATIVE_CHOICE, /* OpenAI: members of a choice's message, or pieces of them */
+    CHAT_NATIVE_ANSWER, /* members of the answer: those that are told last count */
+    CHAT_NATIVE_USAGE   /* members of its usage, likewise */
+};
+
 enum chat_measured { CHAT_MEASURED_TOKEN, CHAT_MEASURED_PROMPT, CHAT_MEASURED_AGAIN };
 
 struct chat_event {
     enum chat_event_kind kind;
     uint32_t choice; /* TEXT REASONING TOOL_CALL STOP: which of the request's n answers */
     bool at_once;    /* it came with the one before: no time is between them */
-    uint32_t drawn;  /* TEXT REASONING TOOL_CALL, of the engine: the tokens that were drawn since the last of these */
+    uint32_t drawn;  /* TEXT REASONING TOOL_CALL, of the engine: the tokens that were drawn since the last of
+                        these */
     const struct chat_token
         *tokens; /* TEXT, with `logprobs`: those that have become text since the last ones */
     size_t n_tokens;
     bool refusal; /* TEXT: why the model does not answer, which OpenAI's shapes tell apart */
     union {
         struct {
-            struct str id;    /* the provider's id of the answer, may be empty */
-            struct str model; /* the model as the provider names it, may be empty */
+            struct str id;                        /* the provider's id of the answer, may be empty */
+            struct str model;                     /* the model as the provider names it, may be empty */
             int64_t prompt_tokens, cached_tokens; /* of the engine, which counts before it answers; else 0 */
         } start;
         struct {
@@ -341,6 +354,8 @@ struct chat_event {
         struct {
             uint32_t index; /* 0.. in order of appearance */
             struct str id, name, arguments;
+            struct str more;         /* of a first piece: further members of the call, without braces, ... */
+            enum chat_shape more_of; /* ... in the words of this shape */
         } tool_call;
         struct {
             struct str text; /* of the reasoning before it; empty where it has none */
@@ -348,8 +363,9 @@ struct chat_event {
         } signature;
         struct {
             enum chat_shape shape;
-            bool delta;      /* a piece for the block before it, else a whole block */
-            struct str json; /* an object, in the words of that shape */
+            enum chat_native what;
+            struct str
+                json; /* in the words of that shape: an object; of members only what stands in its braces */
         } native;
         struct {
             size_t index; /* of the input */

@@ -136,7 +136,7 @@ struct str cache_answer_provider(const struct cache_answer *a)
 }
 
 /* The strings of an event that is kept; false for a kind that is not. */
-static bool strings_of(struct chat_event *e, struct str *out[3], size_t *n)
+static bool strings_of(struct chat_event *e, struct str *out[4], size_t *n)
 {
     *n = 0;
     switch (e->kind) {
@@ -148,6 +148,10 @@ static bool strings_of(struct chat_event *e, struct str *out[3], size_t *n)
         out[(*n)++] = &e->tool_call.id;
         out[(*n)++] = &e->tool_call.name;
         out[(*n)++] = &e->tool_call.arguments;
+        out[(*n)++] = &e->tool_call.more;
+        return true;
+    case CHAT_EVENT_NATIVE:
+        out[(*n)++] = &e->native.json;
         return true;
     case CHAT_EVENT_STOP:
         out[(*n)++] = &e->stop_string;
@@ -162,7 +166,7 @@ static bool strings_of(struct chat_event *e, struct str *out[3], size_t *n)
 bool cache_answer_add(struct cache_answer *a, const struct chat_event *e)
 {
     struct chat_event copy = *e;
-    struct str *strings[3];
+    struct str *strings[4];
     size_t n, bytes = sizeof(struct kept);
     if (!strings_of(&copy, strings, &n))
         return false;

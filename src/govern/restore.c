@@ -240,6 +240,8 @@ static void give(
         if (first) {
             e.tool_call.id = first->tool_call.id;
             e.tool_call.name = first->tool_call.name;
+            e.tool_call.more = first->tool_call.more;
+            e.tool_call.more_of = first->tool_call.more_of;
         }
     } else {
         e.text = buf_str(&r->out);
@@ -287,7 +289,7 @@ static const struct chat_event broken = {.kind = CHAT_EVENT_ERROR,
 
 static struct str whole(struct restore *r, struct str text, bool json)
 {
-    struct restore_json j = {0};
+    struct restore_json j = {.arguments = json}; /* all of it is JSON */
     size_t from = 0;
     for (size_t at = 0; at < text.len;) {
         struct str original;
@@ -311,7 +313,10 @@ static struct str whole(struct restore *r, struct str text, bool json)
 static void on_whole(struct restore *r, const struct chat_event *e, struct chat_sink sink)
 {
     struct chat_event restored = *e;
-    flush_others(r, e->choice, CHAT_EVENT_START, e->kind == CHAT_EVENT_ERROR, sink);
+    /* Members beside the text may come between its pieces. */
+    bool beside = e->kind == CHAT_EVENT_NATIVE && e->native.what >= CHAT_NATIVE_CHOICE;
+    if (!beside)
+        flush_others(r, e->choice, CHAT_EVENT_START, e->kind == CHAT_EVENT_ERROR, sink);
     if (e->kind == CHAT_EVENT_NATIVE)
         restored.native.json = whole(r, e->native.json, true);
     else if (e->kind == CHAT_EVENT_STOP)

@@ -22,6 +22,7 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
     a->block_index = a->text_index = -1;
     buf_init(&a->block_input, 2 * LIMIT_PROVIDER_EVENT);
     buf_init(&a->stop_string, 4 * KIB);
+    buf_init(&a->rest, 2 * LIMIT_PROVIDER_EVENT);
     a->choice = a->choices;
     a->n_choices = 1;
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
@@ -38,6 +39,7 @@ void provider_answer_free(struct provider_answer *a)
     buf_free(&a->whole);
     json_view_free(&a->view);
     buf_free(&a->stop_string);
+    buf_free(&a->rest);
     buf_free(&a->block_input);
     json_decref(a->block);
     for (uint32_t i = 0; i < a->n_choices; i++)
@@ -72,7 +74,9 @@ static void emit(struct provider_answer *a, struct chat_event *event)
     event->at_once = a->at_once;
     a->at_once = true;
     a->only_text = ++a->n_emitted == 1 && text ? event->text.data : NULL;
-    a->said = a->said || (event->kind != CHAT_EVENT_START && event->kind != CHAT_EVENT_USAGE);
+    bool frame = event->kind == CHAT_EVENT_NATIVE &&
+                 (event->native.what == CHAT_NATIVE_ANSWER || event->native.what == CHAT_NATIVE_USAGE);
+    a->said = a->said || (event->kind != CHAT_EVENT_START && event->kind != CHAT_EVENT_USAGE && !frame);
     if (!a->ended)
         a->sink.event(a->sink.ctx, event);
 }
@@ -168,10 +172,60 @@ void provider_answer_signature(struct provider_answer *a, struct str text, struc
         emit(a, &(struct chat_event){.kind = CHAT_EVENT_SIGNATURE, .signature = {text, data}});
 }
 
-void provider_answer_native(struct provider_answer *a, enum chat_shape shape, bool delta, struct str json)
+void provider_answer_native(
+    struct provider_answer *a, enum chat_shape shape, enum chat_native what, struct str json)
 {
     assert(a->started);
-    emit(a, &(struct chat_event){.kind = CHAT_EVENT_NATIVE, .native = {shape, delta, json}});
+    emit(a, &(struct chat_event){.kind = CHAT_EVENT_NATIVE, .native = {shape, what, json}});
+}
+
+static bool says_nothing(const struct json_item *value)
+{
+    return json_item_is(value, JSON_ITEM_NULL) ||
+           (json_item_is(value, JSON_ITEM_STRING) && value->text.len == 0) ||
+           ((json_item_is(value, JSON_ITEM_ARRAY) || json_item_is(value, JSON_ITEM_OBJECT)) && value->n == 0);
+}
+
+/* "a":1,"b":[2] in a->rest; empty: there are none. */
+static int rest_read(
+    struct provider_answer *a, const struct json_item *object, const char *const *known, struct error *err)
+{
+    struct json_writer w;
+    buf_clear(&a->rest);
+    json_writer_init(&w, &a->rest);
+    for (const struct json_item *i = json_item_is(object, JSON_ITEM_OBJECT) && object->n > 0 ? object + 1
+                                                                                             : NULL;
+         i; i = json_item_next(object, i)) {
+        if (str_among(i->key, known) || says_nothing(i))
+            continue;
+        json_key_str(&w, i->key);
+        json_write_item(&w, i);
+    }
+    return a->rest.failed ? error_set(err, a->rest.failed, "members of the answer are too large") : 0;
+}
+
+int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum chat_native what,
+    const struct json_item *object, const char *const *known, struct error *err)
+{
+    uint64_t *last = what == CHAT_NATIVE_ANSWER ? &a->answer_rest : &a->usage_rest;
+    int rc = rest_read(a, object, known, err);
+    if (rc || a->rest.len == 0)
+        return rc;
+    bool each = what == CHAT_NATIVE_CHOICE;
+    uint64_t hash = each ? 0 : str_hash(buf_str(&a->rest)) | 1;
+    if (each || *last != hash)
+        provider_answer_native(a, shape, what, buf_str(&a->rest));
+    if (!each)
+        *last = hash;
+    buf_clear(&a->rest);
+    return 0;
+}
+
+int provider_answer_tool_rest(struct provider_answer *a, enum chat_shape shape, const struct json_item *call,
+    const char *const *known, struct error *err)
+{
+    a->rest_of = shape;
+    return rest_read(a, call, known, err);
 }
 
 void provider_answer_embeddings(struct provider_answer *a, const float *values, size_t width)
@@ -241,12 +295,16 @@ int provider_answer_tool(struct provider_answer *a, int64_t index, struct str id
         }
         event.tool_call.id = id;
         event.tool_call.name = name;
+        event.tool_call.more = buf_str(&a->rest);
+        event.tool_call.more_of = a->rest_of;
     } else if (arguments.len == 0) {
+        buf_clear(&a->rest);
         return 0;
     }
     a->choice->tools[at].has_arguments |= arguments.len > 0;
     event.tool_call.index = (uint32_t)at;
     emit(a, &event);
+    buf_clear(&a->rest);
     return 0;
 }
 

@@ -58,7 +58,10 @@ struct provider_answer {
     bool again;   /* was it the event before it, but for that text? Then the next one may be so, too */
     bool at_once; /* something has come of the bytes that are being fed */
     struct buf stop_string;
-    struct chat_usage usage; /* as last told */
+    struct buf rest; /* members as they are told; of a tool call, until it is told */
+    enum chat_shape rest_of;
+    uint64_t answer_rest, usage_rest; /* what was told of them last, hashed; 0: nothing */
+    struct chat_usage usage;          /* as last told */
     /* Anthropic: a block on its way that has no event of its own, and the block that stands for the text */
     json_t *block;
     struct buf block_input;
@@ -94,7 +97,14 @@ void provider_answer_reasoning(struct provider_answer *a, struct str text);
 bool provider_answer_again(struct provider_answer *a);
 void provider_answer_signature(struct provider_answer *a, struct str text, struct str data);
 /* `json` in the words of `shape`; see CHAT_EVENT_NATIVE. */
-void provider_answer_native(struct provider_answer *a, enum chat_shape shape, bool delta, struct str json);
+void provider_answer_native(
+    struct provider_answer *a, enum chat_shape shape, enum chat_native what, struct str json);
+/* The members of `object` that are not `known` and say something, for a client of the same shape. */
+int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum chat_native what,
+    const struct json_item *object, const char *const *known, struct error *err) MUST_USE;
+/* Of a piece of a tool call, before it is told: what the call has besides. */
+int provider_answer_tool_rest(struct provider_answer *a, enum chat_shape shape, const struct json_item *call,
+    const char *const *known, struct error *err) MUST_USE;
 /* The same with its tokens' log-probabilities; may be empty. */
 void provider_answer_tokens(
     struct provider_answer *a, struct str text, const struct chat_token *tokens, size_t n_tokens);

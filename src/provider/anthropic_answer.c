@@ -36,6 +36,21 @@ static void take_stop_reason(struct provider_answer *a, const struct json_item *
     provider_answer_stop(a, stop);
 }
 
+/* What is told in words of the one form; all else goes to clients of this shape as it came. */
+static const char *const call_members[] = {"type", "id", "name", "input", NULL};
+static const char *const delta_members[] = {"stop_reason", "stop_sequence", NULL};
+static const char *const event_members[] = {"type", "delta", "usage", NULL};
+static const char *const message_members[] = {
+    "id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage", NULL};
+static const char *const usage_members[] = {"input_tokens", "cache_creation_input_tokens",
+    "cache_read_input_tokens", "output_tokens", "output_tokens_details", NULL};
+
+static int rest(struct provider_answer *a, enum chat_native what, const struct json_item *object,
+    const char *const *known, struct error *err)
+{
+    return provider_answer_rest(a, CHAT_SHAPE_ANTHROPIC, what, object, known, err);
+}
+
 static int64_t count_or_zero(const struct json_item *object, const char *key)
 {
     int64_t n = provider_item_count(object, key);
@@ -51,19 +66,24 @@ static bool is_told(const struct json_item *object, const char *key)
 /* Anthropic counts what the cache gave and took apart from `input_tokens`. The last event may repeat the
  * input's counts or leave them out. A count that can be none is not known, whatever was told before.
  * `goes_on`: the output is still to come. */
-static void take_usage(struct provider_answer *a, const struct json_item *usage, int goes_on)
+static int take_usage(
+    struct provider_answer *a, const struct json_item *usage, int goes_on, struct error *err)
 {
     struct chat_usage u = a->usage;
     if (!json_item_is(usage, JSON_ITEM_OBJECT))
-        return;
+        return 0;
     if (is_told(usage, "input_tokens")) {
         int64_t input = provider_item_count(usage, "input_tokens");
         int64_t read = provider_item_part(usage, "cache_read_input_tokens");
         int64_t made = provider_item_part(usage, "cache_creation_input_tokens");
         u.cached_tokens = read < 0 ? 0 : read;
         u.written_tokens = made < 0 ? 0 : made;
-        u.written_long_tokens =
-            count_or_zero(json_item_get(usage, "cache_creation"), "ephemeral_1h_input_tokens");
+        /* Only the first event of a stream tells for how long. */
+        if (is_told(usage, "cache_creation"))
+            u.written_long_tokens =
+                count_or_zero(json_item_get(usage, "cache_creation"), "ephemeral_1h_input_tokens");
+        if (u.written_long_tokens > u.written_tokens)
+            u.written_long_tokens = u.written_tokens;
         u.input_tokens = input < 0 || read < 0 || made < 0 ? -1 : input + read + made;
     }
     if (is_told(usage, "output_tokens")) {
@@ -74,6 +94,7 @@ static void take_usage(struct provider_answer *a, const struct json_item *usage,
     if (thinking >= 0)
         u.reasoning_tokens = thinking;
     provider_answer_usage(a, &u);
+    return rest(a, CHAT_NATIVE_USAGE, usage, usage_members, err);
 }
 
 static int take_arguments(struct provider_answer *a, int64_t index, struct str piece, struct error *err);
@@ -102,14 +123,16 @@ static int take_tool_use(
         a->text_index = index;
         return take_input(a, index, json_item_get(block, "input"), err);
     }
-    int rc = provider_answer_tool(
-        a, index, json_item_text(block, "id"), json_item_text(block, "name"), STR_NONE, err);
+    int rc = provider_answer_tool_rest(a, CHAT_SHAPE_ANTHROPIC, block, call_members, err);
+    if (rc == 0)
+        rc = provider_answer_tool(
+            a, index, json_item_text(block, "id"), json_item_text(block, "name"), STR_NONE, err);
     return rc ? rc : take_input(a, index, json_item_get(block, "input"), err);
 }
 
 /* What only clients of this shape understand: a value of the event, or a tree. */
-static int native(struct provider_answer *a, bool delta, const struct json_item *item, const json_t *tree,
-    struct error *err)
+static int native(struct provider_answer *a, enum chat_native what, const struct json_item *item,
+    const json_t *tree, struct error *err)
 {
     struct buf text;
     struct json_writer w;
@@ -121,7 +144,7 @@ static int native(struct provider_answer *a, bool delta, const struct json_item 
         json_write_item(&w, item);
     int rc = text.failed ? error_set(err, text.failed, "a block of the answer is too large") : 0;
     if (rc == 0)
-        provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, delta, buf_str(&text));
+        provider_answer_native(a, CHAT_SHAPE_ANTHROPIC, what, buf_str(&text));
     buf_free(&text);
     return rc;
 }
@@ -130,7 +153,7 @@ static int take_citations(struct provider_answer *a, const struct json_item *cit
 {
     int rc = 0;
     json_item_each(citation, citations)
-        rc = rc ? rc : native(a, true, citation, NULL, err);
+        rc = rc ? rc : native(a, CHAT_NATIVE_PIECE, citation, NULL, err);
     return rc;
 }
 
@@ -175,7 +198,7 @@ static int take_block_end(struct provider_answer *a, int64_t index, struct error
     if (rc == 0 && a->block_input.len > 0 && json_object_set_new(a->block, "input", input) != 0)
         rc = error_set(err, ERROR_MEMORY, "out of memory");
     if (rc == 0)
-        rc = native(a, false, NULL, a->block, err);
+        rc = native(a, CHAT_NATIVE_BLOCK, NULL, a->block, err);
     json_decref(a->block);
     a->block = NULL;
     return rc;
@@ -210,14 +233,14 @@ static int take_delta(
         return take_arguments(a, index, json_item_text(delta, "partial_json"), err);
     else if (str_is(type, "citations_delta") &&
              json_item_is(json_item_get(delta, "citation"), JSON_ITEM_OBJECT))
-        return native(a, true, json_item_get(delta, "citation"), NULL, err);
+        return native(a, CHAT_NATIVE_PIECE, json_item_get(delta, "citation"), NULL, err);
     return 0;
 }
 
-static void take_start(struct provider_answer *a, const struct json_item *message)
+static int take_start(struct provider_answer *a, const struct json_item *message, struct error *err)
 {
     provider_answer_start(a, json_item_text(message, "id"), json_item_text(message, "model"));
-    take_usage(a, json_item_get(message, "usage"), 1);
+    return take_usage(a, json_item_get(message, "usage"), 1, err);
 }
 
 static int take_whole(struct provider_answer *a, const struct json_item *message, struct error *err)
@@ -230,9 +253,22 @@ static int take_whole(struct provider_answer *a, const struct json_item *message
         rc = rc ? rc : take_block(a, i, block, err);
         rc = rc ? rc : take_block_end(a, i++, err);
     }
-    take_usage(a, json_item_get(message, "usage"), 0);
+    if (rc == 0)
+        rc = rest(a, CHAT_NATIVE_ANSWER, message, message_members, err);
+    if (rc == 0)
+        rc = take_usage(a, json_item_get(message, "usage"), 0, err);
     take_stop_reason(a, message);
     return rc;
+}
+
+static int take_message_delta(struct provider_answer *a, const struct json_item *event, struct error *err)
+{
+    const struct json_item *delta = json_item_get(event, "delta");
+    take_stop_reason(a, delta);
+    int rc = rest(a, CHAT_NATIVE_CHOICE, delta, delta_members, err);
+    if (rc == 0)
+        rc = rest(a, CHAT_NATIVE_ANSWER, event, event_members, err);
+    return rc ? rc : take_usage(a, json_item_get(event, "usage"), 0, err);
 }
 
 static int take_after_start(
@@ -246,8 +282,7 @@ static int take_after_start(
     if (str_is(type, "content_block_stop")) {
         return take_block_end(a, index, err);
     } else if (str_is(type, "message_delta")) {
-        take_usage(a, json_item_get(event, "usage"), 0);
-        take_stop_reason(a, json_item_get(event, "delta"));
+        return take_message_delta(a, event, err);
     } else if (str_is(type, "message_stop")) {
         provider_answer_end(a);
     }
@@ -255,27 +290,24 @@ static int take_after_start(
 }
 
 /* The answer to count_tokens. */
-static int take_count(struct provider_answer *a, const struct json_item *count)
+static int take_count(struct provider_answer *a, const struct json_item *count, struct error *err)
 {
     provider_answer_start(a, STR_NONE, STR_NONE);
-    take_usage(a, count, 0);
     provider_answer_stop(a, CHAT_STOP_END);
-    return 0;
+    return take_usage(a, count, 0, err);
 }
 
 int provider_anthropic_event(struct provider_answer *a, const struct json_item *event, struct error *err)
 {
     struct str type = json_item_text(event, "type");
     if (type.len == 0 && provider_item_count(event, "input_tokens") >= 0)
-        return take_count(a, event);
+        return take_count(a, event, err);
     if (type.len == 0)
         return error_set(err, ERROR_INVALID, "an event has no 'type'");
     if (str_is(type, "message"))
         return take_whole(a, event, err);
-    if (str_is(type, "message_start")) {
-        take_start(a, json_item_get(event, "message"));
-        return 0;
-    }
+    if (str_is(type, "message_start"))
+        return take_start(a, json_item_get(event, "message"), err);
     bool ours = str_starts(type, STR("content_block_")) || str_starts(type, STR("message_"));
     if (!ours)
         return 0;

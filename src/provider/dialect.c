@@ -8,7 +8,9 @@
 /* Top-level members that may be left out without changing what comes back. */
 static const char *const harmless[] = {"prediction", "store", "metadata", "service_tier", "user",
     "stream_options", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", NULL};
-static const char *const harmless_in_message[] = {"annotations", "refusal", NULL};
+static const char *const harmless_in_message[] = {
+    "annotations", "refusal", "reasoning_details", "extra_content", NULL};
+const char *const provider_kept[] = {"reasoning_details", "extra_content", NULL};
 
 bool provider_asks(const json_t *object, const char *key)
 {
@@ -128,6 +130,21 @@ static int check_message(const char *vendor, const struct chat_message *m, size_
     return 0;
 }
 
+static int check_calls(const char *vendor, const struct chat_message *m, size_t index, struct error *err)
+{
+    const char *key;
+    json_t *value;
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        json_object_foreach((json_t *)(uintptr_t)m->tool_calls[i].raw, key, value)
+        {
+            if (!str_among(str_from(key), provider_kept) && provider_asks(m->tool_calls[i].raw, key))
+                return error_set(err, ERROR_UNSUPPORTED, "%s has no '%s' of a tool call (messages[%zu])",
+                    vendor, key, index);
+        }
+    }
+    return 0;
+}
+
 static int check_effort(const struct chat_request *r, struct error *err)
 {
     size_t level;
@@ -151,8 +168,11 @@ int provider_check_members(const char *vendor, enum chat_shape shape, const char
         rc = check_tools(vendor, r, err);
     if (rc == 0)
         rc = provider_check_native(shape, r, err);
-    for (size_t i = 0; i < r->n_messages && rc == 0 && r->shape == CHAT_SHAPE_OPENAI; i++)
+    for (size_t i = 0; i < r->n_messages && rc == 0 && r->shape == CHAT_SHAPE_OPENAI; i++) {
         rc = check_message(vendor, &r->messages[i], i, err);
+        if (rc == 0)
+            rc = check_calls(vendor, &r->messages[i], i, err);
+    }
     return rc;
 }
 

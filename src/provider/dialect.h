@@ -103,6 +103,9 @@ extern const struct provider_ops provider_local_ops, provider_openai_ops, provid
 
 /* `object` has `key` with a value that asks for something: not null, false, 0, "", [] or {}. */
 bool provider_asks(const json_t *object, const char *key);
+/* What some servers of OpenAI's shape give with a message or a call and want back with it; others do without.
+ */
+extern const char *const provider_kept[];
 /* Content-Type, Accept (in this order) and, with a key, one that carries it; gives how many. */
 size_t provider_headers(struct arena *a, const char *key_header, const char *key_prefix, struct str api_key,
     struct egress_header *out);

@@ -102,6 +102,18 @@ static int64_t count_or_zero(const struct json_item *object, const char *key)
     return n < 0 || n > INT64_MAX / 4 ? 0 : n;
 }
 
+/* [{"modality":"TEXT","tokenCount":n}, {"modality":"AUDIO",...}] */
+static int64_t sound_of(const struct json_item *usage, const char *key)
+{
+    int64_t sum = 0;
+    json_item_each(detail, json_item_get(usage, key)) {
+        int64_t n = provider_item_count(detail, "tokenCount");
+        if (n > 0 && sum < PROVIDER_COUNT_MAX && str_is(json_item_text(detail, "modality"), "AUDIO"))
+            sum += n;
+    }
+    return sum;
+}
+
 /* A count of zero is left out; before the end, so is one that is not known yet. */
 static void take_usage(struct provider_answer *a, const struct json_item *usage)
 {
@@ -113,6 +125,8 @@ static void take_usage(struct provider_answer *a, const struct json_item *usage)
                                  .cached_tokens = count_or_zero(usage, "cachedContentTokenCount"),
                                  .output_tokens = output > 0 || a->choice->has_stop ? output : -1,
                                  .reasoning_tokens = thoughts < 0 ? 0 : thoughts,
+                                 .audio_input_tokens = sound_of(usage, "promptTokensDetails"),
+                                 .audio_output_tokens = sound_of(usage, "candidatesTokensDetails"),
                              });
 }
 

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "chat/chat_sampling.h"
 #include "provider/dialect.h"
+#include "provider/gemini.h"
 
 #define AZURE_VERSION "2024-10-21" /* the last that is not a preview */
 
@@ -20,6 +21,22 @@ static const char *const own_message_members[] = {
 
 /* Models that want `max_completion_tokens` and refuse `max_tokens`. */
 static const char *const reasoning_models[] = {"o1", "o3", "o4", "gpt-5"};
+
+/* Google's signature of a call, where only that shape of its API has a place for it. */
+static void write_signature(
+    struct json_writer *w, const struct chat_request *r, const struct chat_tool_call *c)
+{
+    struct str signature = provider_gemini_signature_find(r->arena, c->id, c->name);
+    if (signature.len == 0)
+        return;
+    json_key(w, "extra_content");
+    json_object_begin(w);
+    json_key(w, "google");
+    json_object_begin(w);
+    json_member_str(w, "thought_signature", signature);
+    json_object_end(w);
+    json_object_end(w);
+}
 
 /* What an answer of one stream of text, reasoning and tool calls cannot carry. */
 static const char *const unanswerable[] = {
@@ -236,9 +253,18 @@ static struct str id_for(const struct provider_server *server, struct str id, ch
     return (struct str){out, 9};
 }
 
-static void write_tool_calls(
-    struct json_writer *w, const struct provider_server *server, const struct chat_message *m)
+/* What a message or a call has besides, without what only its maker wants back. */
+static void write_besides(struct json_writer *w, const struct provider_server *server, const json_t *members,
+    const char *const *own)
 {
+    write_vendor(w, members, own, server->flags & PROVIDER_KEEPS ? NULL : provider_kept);
+}
+
+static void write_tool_calls(struct json_writer *w, const struct provider_server *server,
+    const struct chat_request *r, const struct chat_message *m)
+{
+    static const char *const own[] = {"id", "type", "function", NULL};
+    bool ours = r->shape == CHAT_SHAPE_OPENAI, google = strcmp(server->kind, "gemini-openai") == 0;
     char id[10];
     json_key(w, "tool_calls");
     json_array_begin(w);
@@ -251,14 +277,19 @@ static void write_tool_calls(
         json_member_str(w, "name", m->tool_calls[i].name);
         json_member_str(w, "arguments", m->tool_calls[i].arguments);
         json_object_end(w);
+        const json_t *besides = ours ? m->tool_calls[i].raw : NULL;
+        if (google && !json_object_get(besides, "extra_content"))
+            write_signature(w, r, &m->tool_calls[i]);
+        write_besides(w, server, besides, own);
         json_object_end(w);
     }
     json_array_end(w);
 }
 
-static void write_message(
-    struct json_writer *w, const struct provider_server *server, const struct chat_message *m, bool ours)
+static void write_message(struct json_writer *w, const struct provider_server *server,
+    const struct chat_request *r, const struct chat_message *m)
 {
+    bool ours = r->shape == CHAT_SHAPE_OPENAI;
     char id[10];
     bool system = m->role == CHAT_DEVELOPER && server->flags & PROVIDER_SYSTEM_ONLY;
     json_object_begin(w);
@@ -268,10 +299,10 @@ static void write_message(
     if (server->reasoning)
         json_maybe_str(w, server->reasoning, m->reasoning);
     if (m->n_tool_calls > 0)
-        write_tool_calls(w, server, m);
+        write_tool_calls(w, server, r, m);
     json_maybe_str(w, "tool_call_id", id_for(server, m->tool_call_id, id));
     if (ours && m->vendor)
-        write_vendor(w, m->vendor, own_message_members, NULL);
+        write_besides(w, server, m->vendor, own_message_members);
     json_object_end(w);
 }
 
@@ -281,7 +312,7 @@ static void write_messages(
     bool ours = r->shape == CHAT_SHAPE_OPENAI;
     for (size_t i = 0; i < r->n_messages; i++) {
         bool goes_on = i + 1 < r->n_messages && r->messages[i + 1].role == CHAT_TOOL;
-        write_message(w, server, &r->messages[i], ours);
+        write_message(w, server, r, &r->messages[i]);
         if (!ours && r->messages[i].role == CHAT_TOOL && !goes_on)
             write_tool_images(w, r, i);
     }

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "chat/chat_tokens.h"
 #include "provider/dialect.h"
+#include "provider/gemini.h"
 
 static const struct {
     const char *reason;
@@ -138,6 +139,23 @@ static int take_content(struct provider_answer *a, const struct json_item *delta
     return 0;
 }
 
+/* What is told in words of the one form; all else goes to clients of this shape as it came. */
+static const char *const call_members[] = {"id", "type", "index", "function", NULL};
+static const char *const message_members[] = {
+    "role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", NULL};
+static const char *const answer_members[] = {
+    "id", "object", "created", "model", "choices", "usage", "x_groq", "obfuscation", "error", NULL};
+static const char *const usage_members[] = {"prompt_tokens", "completion_tokens", "total_tokens",
+    "prompt_tokens_details", "completion_tokens_details", NULL};
+
+/* Google's, for clients of other shapes, who have no place for it. */
+static void keep_signature(const struct json_item *call)
+{
+    const struct json_item *google = json_item_get(json_item_get(call, "extra_content"), "google");
+    provider_gemini_signature_keep(json_item_text(call, "id"),
+        json_item_text(json_item_get(call, "function"), "name"), json_item_text(google, "thought_signature"));
+}
+
 static int take_tool_call(
     struct provider_answer *a, const struct json_item *call, int64_t index, struct error *err)
 {
@@ -151,7 +169,10 @@ static int take_tool_call(
     json_writer_init(&w, &text);
     if (json_item_is(arguments, JSON_ITEM_OBJECT)) /* some servers send the object itself */
         json_write_item(&w, arguments);
-    int rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
+    keep_signature(call);
+    int rc = provider_answer_tool_rest(a, CHAT_SHAPE_OPENAI, call, call_members, err);
+    if (rc == 0)
+        rc = text.failed ? error_set(err, text.failed, "a tool call's arguments are too large")
                          : provider_answer_tool(a, index, json_item_text(call, "id"),
                                json_item_text(function, "name"),
                                text.len ? buf_str(&text) : json_item_str(arguments), err);
@@ -186,7 +207,9 @@ static int take_choice(struct provider_answer *a, const struct json_item *choice
     if (whole)
         delta = message;
     const struct json_item *logprobs = json_item_get(choice, "logprobs");
-    int rc = take_content(a, delta, logprobs, err);
+    int rc = provider_answer_rest(a, CHAT_SHAPE_OPENAI, CHAT_NATIVE_CHOICE, delta, message_members, err);
+    if (rc == 0)
+        rc = take_content(a, delta, logprobs, err);
     struct str text = json_item_text(choice, "text"); /* completions */
     if (rc == 0 && text.data && json_item_is(logprobs, JSON_ITEM_OBJECT))
         rc = take_logprobs(a, text, logprobs, err);
@@ -224,7 +247,7 @@ static int64_t output_of(const struct json_item *usage, int64_t reasoning)
     return beside ? output + reasoning : output;
 }
 
-static void take_usage(struct provider_answer *a, const struct json_item *usage)
+static int take_usage(struct provider_answer *a, const struct json_item *usage, struct error *err)
 {
     const struct json_item *prompt = json_item_get(usage, "prompt_tokens_details");
     /* DeepSeek, OpenRouter and Perplexity have names of their own for the same. */
@@ -232,17 +255,21 @@ static void take_usage(struct provider_answer *a, const struct json_item *usage)
     int64_t written = at_least_zero(provider_item_count(prompt, "cache_write_tokens"));
     const struct json_item *completion = json_item_get(usage, "completion_tokens_details");
     int64_t reasoning = either(completion, "reasoning_tokens", usage, "reasoning_tokens");
-    provider_answer_usage(a, &(struct chat_usage){
-                                 .input_tokens = provider_item_count(usage, "prompt_tokens"),
-                                 .cached_tokens = cached,
-                                 .output_tokens = output_of(usage, reasoning),
-                                 .reasoning_tokens = reasoning,
-                                 .written_tokens = written,
-                                 .accepted_prediction_tokens = at_least_zero(
-                                     provider_item_count(completion, "accepted_prediction_tokens")),
-                                 .rejected_prediction_tokens = at_least_zero(
-                                     provider_item_count(completion, "rejected_prediction_tokens")),
-                             });
+    provider_answer_usage(
+        a, &(struct chat_usage){
+               .input_tokens = provider_item_count(usage, "prompt_tokens"),
+               .cached_tokens = cached,
+               .output_tokens = output_of(usage, reasoning),
+               .reasoning_tokens = reasoning,
+               .written_tokens = written,
+               .accepted_prediction_tokens =
+                   at_least_zero(provider_item_count(completion, "accepted_prediction_tokens")),
+               .rejected_prediction_tokens =
+                   at_least_zero(provider_item_count(completion, "rejected_prediction_tokens")),
+               .audio_input_tokens = at_least_zero(provider_item_count(prompt, "audio_tokens")),
+               .audio_output_tokens = at_least_zero(provider_item_count(completion, "audio_tokens")),
+           });
+    return provider_answer_rest(a, CHAT_SHAPE_OPENAI, CHAT_NATIVE_USAGE, usage, usage_members, err);
 }
 
 int provider_openai_event(struct provider_answer *a, const struct json_item *event, struct error *err)
@@ -259,9 +286,8 @@ int provider_openai_event(struct provider_answer *a, const struct json_item *eve
         return 0; /* Azure begins with an event about its filters */
     if (!a->started)
         provider_answer_start(a, json_item_text(event, "id"), json_item_text(event, "model"));
+    rc = provider_answer_rest(a, CHAT_SHAPE_OPENAI, CHAT_NATIVE_ANSWER, event, answer_members, err);
     json_item_each(choice, choices)
         rc = rc ? rc : take_choice(a, choice, err);
-    if (rc == 0 && json_item_is(usage, JSON_ITEM_OBJECT))
-        take_usage(a, usage);
-    return rc;
+    return rc == 0 && json_item_is(usage, JSON_ITEM_OBJECT) ? take_usage(a, usage, err) : rc;
 }

@@ -25,10 +25,12 @@ static const char *const bookkeeping[] = {"store", "metadata", "service_tier", "
 #define EMBEDS PROVIDER_EMBEDS
 #define PACKS (PROVIDER_EMBEDS | PROVIDER_PACKS)
 #define RERANKS PROVIDER_RERANKS
+#define KEEPS PROVIDER_KEEPS
 
 /* ---- The table. Sources: each server's own reference of its API, as of November 2026. ---- */
 
-static const struct provider_server plain = {.kind = "openai", .flags = EMBEDS | RERANKS, .reasoning = OURS};
+static const struct provider_server plain = {
+    .kind = "openai", .flags = EMBEDS | RERANKS | KEEPS, .reasoning = OURS};
 
 static const struct provider_server servers[] = {
     {"openai", "api.openai.com", "https://api.openai.com/v1", PACKS, .sampling = five},
@@ -44,8 +46,9 @@ static const struct provider_server servers[] = {
         .sampling = NAMES("temperature", "top_p"), .refuses = NAMES("n", "logprobs", "name", "prompt")},
     {"xai", "api.x.ai", "https://api.x.ai/v1", SYSTEM, .max_tokens = "max_tokens", .reasoning = OURS,
         .sampling = four},
-    {"openrouter", "openrouter.ai", "https://openrouter.ai/api/v1", EMBEDS, .max_tokens = "max_tokens",
-        .repeat_penalty = "repetition_penalty", .reasoning = "reasoning", .sampling = open_weight},
+    {"openrouter", "openrouter.ai", "https://openrouter.ai/api/v1", EMBEDS | KEEPS,
+        .max_tokens = "max_tokens", .repeat_penalty = "repetition_penalty", .reasoning = "reasoning",
+        .sampling = open_weight},
     {"together", "api.together.xyz", "https://api.together.xyz/v1", SYSTEM | EMBEDS | RERANKS,
         .max_tokens = "max_tokens", .repeat_penalty = "repetition_penalty", .reasoning = "reasoning",
         .sampling = open_weight},
@@ -61,7 +64,7 @@ static const struct provider_server servers[] = {
         .sampling = NAMES("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty"),
         .refuses = NAMES("n", "logprobs", "seed", "stop", "tools", "prompt"), .omits = bookkeeping},
     {"gemini-openai", "generativelanguage.googleapis.com",
-        "https://generativelanguage.googleapis.com/v1beta/openai", SYSTEM | EMBEDS,
+        "https://generativelanguage.googleapis.com/v1beta/openai", SYSTEM | EMBEDS | KEEPS,
         .max_tokens = "max_tokens", .sampling = NAMES("temperature", "top_p"),
         .refuses = NAMES("seed", "logprobs", "parallel_tool_calls", "prompt"), .omits = bookkeeping},
     {"vllm", NULL, "http://127.0.0.1:8000/v1", SYSTEM | PACKS | RERANKS, .max_tokens = "max_tokens",

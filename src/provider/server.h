@@ -14,7 +14,8 @@ enum provider_server_flag {
     PROVIDER_DEPLOYMENTS = 8,       /* Azure: the path names the model's deployment and the API's version */
     PROVIDER_EMBEDS = 16,           /* has POST /embeddings */
     PROVIDER_PACKS = 32,            /* and gives them in base64, a quarter of the bytes, where asked to */
-    PROVIDER_RERANKS = 64           /* has POST /rerank, as Jina and Cohere made it */
+    PROVIDER_RERANKS = 64,          /* has POST /rerank, as Jina and Cohere made it */
+    PROVIDER_KEEPS = 128            /* takes back what it gave beside reasoning and calls (provider_kept) */
 };
 
 struct provider_server {

@@ -211,3 +211,39 @@ test('a prompt of the older completions was refused by targets that only know me
       assert.equal((await gateway.post('/api/generate', { model: `at-${kind}`, prompt: 'a', raw: true })).status, 400);
     }
 });
+
+test('what only its maker understands (reasoning_details, a signature of a call) was lost between two turns', async () => {
+  const details = [{ type: 'reasoning.text', text: 'th', signature: 'S==', index: 0 }, { type: 'reasoning.encrypted', data: 'D', index: 1 }];
+  const call = { id: 'call_1', type: 'function', extra_content: { google: { thought_signature: 'G==' } }, function: { name: 'f', arguments: '{}' } };
+  const frame = (more) => ({ id: 'c', created: 1, model: 'm', system_fingerprint: 'fp', ...more });
+  const usage = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5, cost: 0.25, prompt_tokens_details: { audio_tokens: 1 } };
+  clouds.openai.behaviour = { handle: (request, response, body) => {
+    if (!body.stream) {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      return void response.end(JSON.stringify(frame({ object: 'chat.completion', usage, choices: [{ index: 0, finish_reason: 'tool_calls',
+        message: { role: 'assistant', content: null, reasoning: 'th', reasoning_details: details, tool_calls: [call] } }] })));
+    }
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    const chunk = (delta, finish_reason = null) => response.write(`data: ${JSON.stringify(frame({ choices: [{ index: 0, delta, finish_reason }] }))}\n\n`);
+    for (const detail of details) chunk({ reasoning: 'th', reasoning_details: [detail] });
+    chunk({ tool_calls: [{ index: 0, ...call }] });
+    chunk({}, 'tool_calls');
+    response.end(`data: ${JSON.stringify(frame({ choices: [], usage }))}\n\ndata: [DONE]\n\n`);
+  } };
+  const ask = (messages, stream) => gateway.chat('at-openai', messages, { stream, stream_options: stream ? { include_usage: true } : undefined });
+  const whole = (await ask([{ role: 'user', content: 'q' }])).body;
+  const message = whole.choices[0].message;
+  assert.deepEqual([message.reasoning_details, message.tool_calls], [details, [call]]);
+  assert.deepEqual([whole.system_fingerprint, whole.usage.cost, whole.usage.prompt_tokens_details.audio_tokens], ['fp', 0.25, 1]);
+  const chunks = events((await ask([{ role: 'user', content: 'q' }], true)).body);
+  const deltas = chunks.flatMap((c) => c.choices?.[0]?.delta ?? []);
+  assert.deepEqual(deltas.flatMap((d) => d.reasoning_details ?? []), details);
+  assert.deepEqual(deltas.flatMap((d) => d.tool_calls?.[0]?.extra_content ?? []), [call.extra_content]);
+  assert.equal(chunks.findLast((c) => c.usage).usage.cost, 0.25);
+  const next = [{ role: 'user', content: 'q' }, message, { role: 'tool', tool_call_id: 'call_1', content: 'r' }];
+  await ask(next);
+  const sent = clouds.openai.requests.at(-1).body.messages[1];
+  assert.deepEqual([sent.reasoning_details, sent.tool_calls], [details, [call]]);
+  act('anthropic', { text: ['other'] });
+  assert.equal((await gateway.chat('at-anthropic', next)).status, 200, 'another target does without');
+});

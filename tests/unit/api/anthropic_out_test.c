@@ -46,8 +46,8 @@ static struct chat_event tool(uint32_t index, const char *id, const char *name, 
 
 static struct chat_event native(bool delta, const char *json)
 {
-    return (struct chat_event){
-        .kind = CHAT_EVENT_NATIVE, .native = {CHAT_SHAPE_ANTHROPIC, delta, str_from(json)}};
+    return (struct chat_event){.kind = CHAT_EVENT_NATIVE,
+        .native = {CHAT_SHAPE_ANTHROPIC, delta ? CHAT_NATIVE_PIECE : CHAT_NATIVE_BLOCK, str_from(json)}};
 }
 
 static struct chat_event stop(enum chat_stop why)
@@ -254,6 +254,33 @@ static void errors_have_anthropics_words_and_status(void **state)
     }
 }
 
+static struct chat_event members(enum chat_shape shape, enum chat_native what, const char *json)
+{
+    return (struct chat_event){.kind = CHAT_EVENT_NATIVE, .native = {shape, what, str_from(json)}};
+}
+
+/* What Anthropic tells of an answer besides its blocks was lost, and what another shape has between the
+ * pieces of two calls must not part them. */
+static void members_of_the_answer_reach_its_clients(void **state)
+{
+    (void)state;
+    struct chat_event call = tool(0, "t1", "f", "{\"a\"");
+    call.tool_call.more = STR("\"caller\":{}");
+    call.tool_call.more_of = CHAT_SHAPE_ANTHROPIC;
+    EXPECT_STREAM(true,
+        START BLOCK("0",
+            "{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"f\",\"input\":{},\"caller\":{}}") "ping \n" PIECE("0",
+            "{\\\"a\\\"") PIECE("0", ":1}") STOP("0") TOOL("1", "t2", "g") PIECE("1", "{}")
+            STOP(
+                "1") "message_delta ,\"delta\":{\"stop_reason\":\"tool_use\",\"stop_sequence\":null,\"container\":{}},"
+                     "\"usage\":{\"input_tokens\":10,\"cache_creation_input_tokens\":50,\"cache_read_input_tokens\":100,"
+                     "\"output_tokens\":4,\"server_tool_use\":{}},\"context_management\":{}\nmessage_stop \n",
+        call, tool(1, "t2", "g", "{}"), members(CHAT_SHAPE_OPENAI, CHAT_NATIVE_CHOICE, "\"x\":1"),
+        tool(0, "", "", ":1}"), members(CHAT_SHAPE_ANTHROPIC, CHAT_NATIVE_CHOICE, "\"container\":{}"),
+        members(CHAT_SHAPE_ANTHROPIC, CHAT_NATIVE_ANSWER, "\"context_management\":{}"),
+        members(CHAT_SHAPE_ANTHROPIC, CHAT_NATIVE_USAGE, "\"server_tool_use\":{}"), stop(CHAT_STOP_TOOLS));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +292,7 @@ int main(void)
         cmocka_unit_test(a_stream_passes_the_providers_own_blocks),
         cmocka_unit_test(an_error_in_the_stream_is_one_event),
         cmocka_unit_test(errors_have_anthropics_words_and_status),
+        cmocka_unit_test(members_of_the_answer_reach_its_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -383,6 +383,66 @@ static void a_404_that_is_not_about_a_model_has_no_code(void **state)
     buf_free(&out);
 }
 
+static struct chat_event native_event(enum chat_shape shape, enum chat_native what, const char *members)
+{
+    return (struct chat_event){.kind = CHAT_EVENT_NATIVE, .native = {shape, what, str_from(members)}};
+}
+
+/* What a provider of this shape told besides was lost on the way to a client of this shape. */
+static void members_of_this_shape_reach_its_clients(void **state)
+{
+    (void)state;
+    struct chat_event call = tool_event(0, "c", "f", "{}");
+    call.tool_call.more = STR("\"extra_content\":{\"s\":1}");
+    call.tool_call.more_of = CHAT_SHAPE_OPENAI;
+    const struct chat_event events[] = {
+        native_event(CHAT_SHAPE_OPENAI, CHAT_NATIVE_ANSWER, "\"citations\":[\"old\"]"),
+        native_event(CHAT_SHAPE_OPENAI, CHAT_NATIVE_CHOICE, "\"reasoning_details\":[1],\"x\":1"),
+        native_event(CHAT_SHAPE_OPENAI, CHAT_NATIVE_CHOICE, "\"reasoning_details\":[2],\"x\":2"), call,
+        native_event(CHAT_SHAPE_ANTHROPIC, CHAT_NATIVE_CHOICE, "\"container\":{}"),
+        native_event(CHAT_SHAPE_OPENAI, CHAT_NATIVE_USAGE, "\"cost\":0.5"),
+        native_event(CHAT_SHAPE_OPENAI, CHAT_NATIVE_ANSWER, "\"citations\":[\"u\"]"),
+        stop_event(CHAT_STOP_TOOLS)};
+    struct openai_answer a = answer(false, false);
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        gather(&a, events[i]);
+    expect_written(&a, &usage,
+        "{\"id\":\"ID\",\"object\":\"chat.completion\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":0,"
+        "\"message\":{\"role\":\"assistant\",\"content\":null,\"refusal\":null,\"tool_calls\":[{\"id\":\"c\","
+        "\"type\":\"function\",\"extra_content\":{\"s\":1},\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}],"
+        "\"reasoning_details\":[1,2],\"x\":2},\"logprobs\":null,\"finish_reason\":\"tool_calls\"}],"
+        "\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":3,\"total_tokens\":13,\"prompt_tokens_details\":"
+        "{\"cached_tokens\":4},\"completion_tokens_details\":{\"reasoning_tokens\":2},\"cost\":0.5},"
+        "\"citations\":[\"u\"]}");
+    a = answer(false, false);
+    struct buf out;
+    buf_init(&out, MIB);
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        openai_stream_event(&a, &events[i], &out);
+    assert_non_null(strstr(out.data, "\"delta\":{\"reasoning_details\":[1],\"x\":1}"));
+    assert_non_null(strstr(out.data, "\"type\":\"function\",\"extra_content\":{\"s\":1},\"function\""));
+    assert_non_null(strstr(out.data, "\"finish_reason\":\"tool_calls\"}],\"citations\":[\"u\"]}"));
+    assert_null(strstr(out.data, "container"));
+    buf_free(&out);
+    openai_answer_free(&a);
+}
+
+static void sound_is_counted_apart(void **state)
+{
+    (void)state;
+    struct openai_answer a = answer(false, false);
+    struct chat_usage sound = usage;
+    struct buf out;
+    sound.audio_input_tokens = 3;
+    sound.audio_output_tokens = 1;
+    buf_init(&out, MIB);
+    openai_answer_write(&a, &sound, &out);
+    assert_non_null(strstr(out.data, "{\"cached_tokens\":4,\"audio_tokens\":3}"));
+    assert_non_null(strstr(out.data, "{\"reasoning_tokens\":2,\"audio_tokens\":1}"));
+    buf_free(&out);
+    openai_answer_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +460,8 @@ int main(void)
         cmocka_unit_test(streams_an_error_in_openais_shape),
         cmocka_unit_test(errors_carry_type_and_code_of_their_status),
         cmocka_unit_test(a_404_that_is_not_about_a_model_has_no_code),
+        cmocka_unit_test(members_of_this_shape_reach_its_clients),
+        cmocka_unit_test(sound_is_counted_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -191,6 +191,11 @@ static void what_comes_in_one_piece(void **state)
     struct chat_event failure = {
         .kind = CHAT_EVENT_ERROR, .failure.message = arena_printf(a, "no " STR_FMT, STR_ARG(name))};
     restore_event(r, &native, (struct chat_sink){on_event, &g});
+    assert_non_null(strstr(g.names.data, "Street\\nSpringfield"));
+    buf_clear(&g.names);
+    native.native.what = CHAT_NATIVE_CHOICE; /* without braces */
+    native.native.json = arena_printf(a, "\"x\":\"" STR_FMT "\"", STR_ARG(at));
+    restore_event(r, &native, (struct chat_sink){on_event, &g});
     restore_event(r, &half, (struct chat_sink){on_event, &g});
     assert_int_equal(g.strands[0][0].len, 0);
     restore_event(r, &failure, (struct chat_sink){on_event, &g});

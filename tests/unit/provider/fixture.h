@@ -1,8 +1,9 @@
 /* Requests made by hand, and a sink that writes down what it is told:
  *
- *   start ID MODEL | text T | reasoning T | signature TEXT DATA | block JSON | delta JSON | tool INDEX ID
- * NAME ARGUMENTS | usage IN CACHED OUT REASONING | stop N | error CODE STATUS RETRYABLE RETRY_AFTER TYPE:
- * MESSAGE       one line each */
+ *   start ID MODEL | text T | reasoning T | signature TEXT DATA | block JSON | delta JSON | choice MEMBERS |
+ * answer MEMBERS | besides MEMBERS (of the usage) | tool INDEX ID NAME ARGUMENTS | more MEMBERS | usage IN
+ * CACHED OUT REASONING | stop N | error CODE STATUS RETRYABLE RETRY_AFTER TYPE: MESSAGE       one line each
+ */
 #ifndef WEIR_TESTS_PROVIDER_FIXTURE_H
 #define WEIR_TESTS_PROVIDER_FIXTURE_H
 
@@ -53,6 +54,8 @@ static inline void transcript_event(void *ctx, const struct chat_event *e)
     case CHAT_EVENT_TOOL_CALL:
         buf_appendf(b, "tool %u " STR_FMT " " STR_FMT " " STR_FMT "\n", e->tool_call.index,
             STR_ARG(e->tool_call.id), STR_ARG(e->tool_call.name), STR_ARG(e->tool_call.arguments));
+        if (e->tool_call.more.len > 0)
+            buf_appendf(b, "more " STR_FMT "\n", STR_ARG(e->tool_call.more));
         break;
     case CHAT_EVENT_MEASURE:
         fail_msg("only the engine measures");
@@ -62,7 +65,8 @@ static inline void transcript_event(void *ctx, const struct chat_event *e)
             b, "signature " STR_FMT " " STR_FMT "\n", STR_ARG(e->signature.text), STR_ARG(e->signature.data));
         break;
     case CHAT_EVENT_NATIVE:
-        buf_appendf(b, "%s " STR_FMT "\n", e->native.delta ? "delta" : "block", STR_ARG(e->native.json));
+        static const char *const natives[] = {"block", "delta", "choice", "answer", "besides"};
+        buf_appendf(b, "%s " STR_FMT "\n", natives[e->native.what], STR_ARG(e->native.json));
         break;
     case CHAT_EVENT_EMBEDDING:
         buf_appendf(b, "embedding %zu", e->embedding.index);
