@@ -179,55 +179,6 @@ void provider_answer_native(
     emit(a, &(struct chat_event){.kind = CHAT_EVENT_NATIVE, .native = {shape, what, json}});
 }
 
-static bool says_nothing(const struct json_item *value)
-{
-    return json_item_is(value, JSON_ITEM_NULL) ||
-           (json_item_is(value, JSON_ITEM_STRING) && value->text.len == 0) ||
-           ((json_item_is(value, JSON_ITEM_ARRAY) || json_item_is(value, JSON_ITEM_OBJECT)) && value->n == 0);
-}
-
-/* "a":1,"b":[2] in a->rest; empty: there are none. */
-static int rest_read(
-    struct provider_answer *a, const struct json_item *object, const char *const *known, struct error *err)
-{
-    struct json_writer w;
-    buf_clear(&a->rest);
-    json_writer_init(&w, &a->rest);
-    for (const struct json_item *i = json_item_is(object, JSON_ITEM_OBJECT) && object->n > 0 ? object + 1
-                                                                                             : NULL;
-         i; i = json_item_next(object, i)) {
-        if (str_among(i->key, known) || says_nothing(i))
-            continue;
-        json_key_str(&w, i->key);
-        json_write_item(&w, i);
-    }
-    return a->rest.failed ? error_set(err, a->rest.failed, "members of the answer are too large") : 0;
-}
-
-int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum chat_native what,
-    const struct json_item *object, const char *const *known, struct error *err)
-{
-    uint64_t *last = what == CHAT_NATIVE_ANSWER ? &a->answer_rest : &a->usage_rest;
-    int rc = rest_read(a, object, known, err);
-    if (rc || a->rest.len == 0)
-        return rc;
-    bool each = what == CHAT_NATIVE_CHOICE;
-    uint64_t hash = each ? 0 : str_hash(buf_str(&a->rest)) | 1;
-    if (each || *last != hash)
-        provider_answer_native(a, shape, what, buf_str(&a->rest));
-    if (!each)
-        *last = hash;
-    buf_clear(&a->rest);
-    return 0;
-}
-
-int provider_answer_tool_rest(struct provider_answer *a, enum chat_shape shape, const struct json_item *call,
-    const char *const *known, struct error *err)
-{
-    a->rest_of = shape;
-    return rest_read(a, call, known, err);
-}
-
 void provider_answer_embeddings(struct provider_answer *a, const float *values, size_t width)
 {
     assert(a->started);

@@ -1,9 +1,5 @@
 #include "fixture.h"
 
-#include <stdio.h>
-
-#include "provider/gemini.h"
-
 #define SSE "text/event-stream"
 #define EVENT(rest) "data: {" rest ",\"modelVersion\":\"gemini-x\",\"responseId\":\"r1\"}\r\n\r\n"
 #define PARTS(parts) "\"candidates\":[{\"content\":{\"parts\":[" parts "],\"role\":\"model\"},\"index\":0}]"
@@ -562,37 +558,6 @@ static void test_nonsense_is_one_error(void **state)
     assert_fails("text/html", STR("<html>"), "'text/html'");
 }
 
-/* A picture that a tool gave was refused. */
-static void test_what_tools_give_besides_text_is_sent_along(void **state)
-{
-    static const char *const results[][2] = {
-        {"gemini-2.5-pro",
-            "{\"functionResponse\":{\"id\":\"c1\",\"name\":\"f\",\"response\":{\"output\":\"see\"}}},"
-            "{\"inlineData\":{\"mimeType\":\"image/png\",\"data\":\"AAAA\"}}"},
-        {"gemini-3-pro",
-            "{\"functionResponse\":{\"id\":\"c1\",\"name\":\"f\",\"response\":{\"output\":\"see\"},"
-            "\"parts\":[{\"inlineData\":{\"mimeType\":\"image/png\",\"data\":\"AAAA\"}}]}}"}};
-    (void)state;
-    for (size_t i = 0; i < 2; i++) {
-        struct chat_request *r = request_create();
-        char expect[1024];
-        request_add(r, CHAT_USER, "go");
-        message_call(r, request_add(r, CHAT_ASSISTANT, NULL), "c1", "f", "{}");
-        provider_gemini_signature_keep(STR("c1"), STR("f"), STR("S"));
-        struct chat_message *m = request_add(r, CHAT_TOOL, NULL);
-        m->tool_call_id = STR("c1");
-        message_part(r, m, CHAT_PART_TEXT, "{\"text\":\"see\"}");
-        message_part(r, m, CHAT_PART_IMAGE, "{\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}");
-        snprintf(expect, sizeof expect,
-            "{\"generationConfig\":{},\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"go\"}]},"
-            "{\"role\":\"model\",\"parts\":[{\"functionCall\":{\"id\":\"c1\",\"name\":\"f\",\"args\":{}},"
-            "\"thoughtSignature\":\"S\"}]},{\"role\":\"user\",\"parts\":[%s]}]}",
-            results[i][1]);
-        assert_encodes(&provider_dialect_gemini, results[i][0], r, expect);
-        request_free(r);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -617,7 +582,6 @@ int main(void)
         cmocka_unit_test(test_whole_answers_and_arrays),
         cmocka_unit_test(test_errors_in_the_stream),
         cmocka_unit_test(test_nonsense_is_one_error),
-        cmocka_unit_test(test_what_tools_give_besides_text_is_sent_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
