@@ -172,6 +172,7 @@ static const struct endpoint {
     {"POST", "/v1/responses", 0, api_chat, &api_responses_shape},
     {"GET", "/v1/responses/", PREFIX, api_responses_kept, NULL},
     {"DELETE", "/v1/responses/", PREFIX, api_responses_delete, NULL},
+    {"POST", "/v1/responses/", PREFIX, api_responses_act, NULL},
     {"POST", "/v1/files", 0, api_files_create, NULL},
     {"GET", "/v1/files", 0, api_files_list, NULL},
     {"GET", "/v1/files/", PREFIX, api_files_get, NULL},

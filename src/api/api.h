@@ -81,6 +81,7 @@ void api_batches_get(const struct api_call *c);
 void api_batches_cancel(const struct api_call *c);
 void api_responses_kept(const struct api_call *c);
 void api_responses_delete(const struct api_call *c);
+void api_responses_act(const struct api_call *c);
 void api_openai_models(const struct api_call *c);
 void api_explain(const struct api_call *c);
 void api_feedback(const struct api_call *c);

@@ -184,6 +184,9 @@ static int messages_read(struct arena *a, const json_t *list, struct chat_reques
 static int tool_read(const json_t *item, struct chat_tool *t, struct error *err)
 {
     const json_t *function = json_object_get(item, "function");
+    if (str_is(json_text(item, "type"), "custom"))
+        return error_set(err, ERROR_UNSUPPORTED,
+            "no target here takes a tool of type 'custom': give a function with one text instead");
     if (!json_is_object(function))
         return error_set(err, ERROR_INVALID, "must be an object with a 'function'");
     t->raw = item;

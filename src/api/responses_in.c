@@ -315,6 +315,9 @@ static int tool_read(struct reading *in, const json_t *item, json_t *tools, stru
     struct str type = json_text(item, "type");
     if (!json_is_object(item) || type.len == 0)
         return error_set(err, ERROR_INVALID, "must be an object with a 'type'");
+    if (str_is(type, "custom"))
+        return error_set(err, ERROR_UNSUPPORTED,
+            "no target here takes a tool of type 'custom': give a function with one text instead");
     if (!str_is(type, "function"))
         return error_set(err, ERROR_UNSUPPORTED,
             "'" STR_FMT "' is a tool that runs at OpenAI: give a function of your own instead",

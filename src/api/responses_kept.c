@@ -208,6 +208,10 @@ static void on_looked(void *ctx, int code)
 void api_responses_kept(const struct api_call *c)
 {
     struct str items = STR("/input_items"), id = path_rest(c);
+    if (str_is(http_request_query(c->http, "stream"), "true")) {
+        api_error(c, 400, STR("'stream' cannot be had of a response that is kept: ask for it whole"));
+        return;
+    }
     struct looking *l = must(calloc(1, sizeof *l));
     struct exchange_shard *shard = c->shard->exchange;
     struct error err;
@@ -271,4 +275,15 @@ void api_responses_delete(const struct api_call *c)
         api_error(c, exchange_status(rc), str_from(err.message));
         free(d);
     }
+}
+
+/* POST /v1/responses/ID/cancel: of an answer that is made while its client waits there is nothing to cancel.
+ */
+void api_responses_act(const struct api_call *c)
+{
+    if (str_ends(path_rest(c), STR("/cancel")))
+        api_error(c, 400,
+            STR("only a response in the background can be cancelled: close the connection to end a stream"));
+    else
+        api_error(c, 404, STR("a response has no such action here: the README lists the endpoints"));
 }

@@ -333,3 +333,16 @@ test('without retention of content nothing is kept, and the error says what mend
   assert.ok(e instanceof OpenAI.BadRequestError && e.message.includes('retention'), String(e));
   assert.ok(!readFileSync(g.state).includes('A secret phrase') && !readFileSync(`${g.state}-wal`).includes('A secret phrase'));
 }));
+
+test('what cannot be had of a kept response was passed over or called a wrong method', { skip }, () => withKeeper('1d', async ([c], g) => {
+  const r = await c.responses.create({ model: 'gpt', input: 'x' });
+  const cancelled = await c.responses.cancel(r.id).then(() => null, (e) => e);
+  assert.ok(cancelled instanceof OpenAI.BadRequestError && cancelled.message.includes('background'), String(cancelled));
+  const streamed = await c.responses.retrieve(r.id, { stream: true }).then(() => null, (e) => e);
+  assert.ok(streamed instanceof OpenAI.BadRequestError && streamed.message.includes("'stream'"), String(streamed));
+  assert.equal((await g.post('/v1/responses/input_tokens', { model: 'gpt', input: 'x' })).status, 404);
+  const custom = await c.responses.create({ model: 'gpt', input: 'x', tools: [{ type: 'custom', name: 'c' }] }).then(() => null, (e) => e);
+  assert.ok(custom.message.includes("'custom'") && !custom.message.includes('runs at OpenAI'), String(custom));
+  const chat = await c.chat.completions.create({ model: 'gpt', messages: [{ role: 'user', content: 'x' }], tools: [{ type: 'custom', custom: { name: 'c' } }] }).then(() => null, (e) => e);
+  assert.ok(chat instanceof OpenAI.BadRequestError && chat.message.includes("'custom'"), String(chat));
+}));
