@@ -40,6 +40,8 @@ void provider_answer_free(struct provider_answer *a)
     json_view_free(&a->view);
     buf_free(&a->stop_string);
     buf_free(&a->rest);
+    json_decref(a->answer_rest.members);
+    json_decref(a->usage_rest.members);
     buf_free(&a->block_input);
     json_decref(a->block);
     for (uint32_t i = 0; i < a->n_choices; i++)
@@ -74,9 +76,7 @@ static void emit(struct provider_answer *a, struct chat_event *event)
     event->at_once = a->at_once;
     a->at_once = true;
     a->only_text = ++a->n_emitted == 1 && text ? event->text.data : NULL;
-    bool frame = event->kind == CHAT_EVENT_NATIVE &&
-                 (event->native.what == CHAT_NATIVE_ANSWER || event->native.what == CHAT_NATIVE_USAGE);
-    a->said = a->said || (event->kind != CHAT_EVENT_START && event->kind != CHAT_EVENT_USAGE && !frame);
+    a->said = a->said || (event->kind != CHAT_EVENT_START && event->kind != CHAT_EVENT_USAGE);
     if (!a->ended)
         a->sink.event(a->sink.ctx, event);
 }
@@ -319,6 +319,7 @@ void provider_answer_stop_string(struct provider_answer *a, struct str which)
 
 void provider_answer_end(struct provider_answer *a)
 {
+    provider_answer_rest_tell(a);
     for (uint32_t i = 0; i < a->n_choices && !a->ended; i++) {
         const struct provider_answer_choice *c = &a->choices[i];
         /* Several servers say "stop" where the model has called tools. */

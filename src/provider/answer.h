@@ -39,6 +39,12 @@ enum provider_answer_form {
     PROVIDER_FORM_WHOLE
 };
 
+/* Members of an answer or of its usage. */
+struct provider_answer_rest {
+    uint64_t last;   /* the event's that came last, hashed: events repeat them */
+    json_t *members; /* NULL: none */
+};
+
 struct provider_answer {
     struct str provider, api_key; /* for messages: the one is named, the other kept out */
     provider_event *event;
@@ -60,8 +66,8 @@ struct provider_answer {
     struct buf stop_string;
     struct buf rest; /* members as they are told; of a tool call, until it is told */
     enum chat_shape rest_of;
-    uint64_t answer_rest, usage_rest; /* what was told of them last, hashed; 0: nothing */
-    struct chat_usage usage;          /* as last told */
+    struct provider_answer_rest answer_rest, usage_rest; /* told at the end */
+    struct chat_usage usage;                             /* as last told */
     /* Anthropic: a block on its way that has no event of its own, and the block that stands for the text */
     json_t *block;
     struct buf block_input;
@@ -99,9 +105,11 @@ void provider_answer_signature(struct provider_answer *a, struct str text, struc
 /* `json` in the words of `shape`; see CHAT_EVENT_NATIVE. */
 void provider_answer_native(
     struct provider_answer *a, enum chat_shape shape, enum chat_native what, struct str json);
-/* The members of `object` that are not `known` and say something, for a client of the same shape. */
+/* The members of `object` that are not `known` and say something, for a client of the same shape: those of a
+ * choice at once, others at the end, so that nothing seems to have begun. */
 int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum chat_native what,
     const struct json_item *object, const char *const *known, struct error *err) MUST_USE;
+void provider_answer_rest_tell(struct provider_answer *a); /* provider_answer_end's */
 /* Of a piece of a tool call, before it is told: what the call has besides. */
 int provider_answer_tool_rest(struct provider_answer *a, enum chat_shape shape, const struct json_item *call,
     const char *const *known, struct error *err) MUST_USE;

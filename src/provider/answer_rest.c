@@ -27,21 +27,65 @@ static int rest_read(
     return a->rest.failed ? error_set(err, a->rest.failed, "members of the answer are too large") : 0;
 }
 
+/* Those of the same name that came before are gone. */
+static int rest_keep(struct provider_answer *a, struct provider_answer_rest *kept, struct error *err)
+{
+    struct buf text;
+    json_t *read = NULL;
+    uint64_t hash = str_hash(buf_str(&a->rest));
+    if (kept->members && kept->last == hash)
+        return 0;
+    buf_init(&text, 4 * LIMIT_PROVIDER_EVENT);
+    buf_append_char(&text, '{');
+    buf_append_str(&text, buf_str(&a->rest));
+    buf_append_char(&text, '}');
+    int rc = json_read(buf_str(&text), &read, err);
+    buf_free(&text);
+    if (rc == 0 && kept->members && json_object_update(kept->members, read))
+        rc = error_set(err, ERROR_MEMORY, "out of memory");
+    if (rc == 0 && !kept->members)
+        kept->members = json_incref(read);
+    kept->last = hash;
+    json_decref(read);
+    return rc;
+}
+
 int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum chat_native what,
     const struct json_item *object, const char *const *known, struct error *err)
 {
-    uint64_t *last = what == CHAT_NATIVE_ANSWER ? &a->answer_rest : &a->usage_rest;
     int rc = rest_read(a, object, known, err);
-    if (rc || a->rest.len == 0)
-        return rc;
-    bool each = what == CHAT_NATIVE_CHOICE;
-    uint64_t hash = each ? 0 : str_hash(buf_str(&a->rest)) | 1;
-    if (each || *last != hash)
+    a->rest_of = shape;
+    if (rc == 0 && a->rest.len > 0 && what == CHAT_NATIVE_CHOICE)
         provider_answer_native(a, shape, what, buf_str(&a->rest));
-    if (!each)
-        *last = hash;
+    else if (rc == 0 && a->rest.len > 0)
+        rc = rest_keep(a, what == CHAT_NATIVE_ANSWER ? &a->answer_rest : &a->usage_rest, err);
     buf_clear(&a->rest);
-    return 0;
+    return rc;
+}
+
+static void members_tell(struct provider_answer *a, enum chat_native what, const json_t *members)
+{
+    const char *key;
+    json_t *value;
+    struct json_writer w;
+    buf_clear(&a->rest);
+    json_writer_init(&w, &a->rest);
+    json_object_foreach((json_t *)(uintptr_t)members, key, value)
+    {
+        json_key(&w, key);
+        json_write_value(&w, value);
+    }
+    if (a->rest.len > 0 && !a->rest.failed)
+        provider_answer_native(a, a->rest_of, what, buf_str(&a->rest));
+    buf_clear(&a->rest);
+}
+
+void provider_answer_rest_tell(struct provider_answer *a)
+{
+    if (!a->started || a->ended)
+        return;
+    members_tell(a, CHAT_NATIVE_ANSWER, a->answer_rest.members);
+    members_tell(a, CHAT_NATIVE_USAGE, a->usage_rest.members);
 }
 
 int provider_answer_tool_rest(struct provider_answer *a, enum chat_shape shape, const struct json_item *call,

@@ -247,3 +247,14 @@ test('what only its maker understands (reasoning_details, a signature of a call)
   act('anthropic', { text: ['other'] });
   assert.equal((await gateway.chat('at-anthropic', next)).status, 200, 'another target does without');
 });
+
+test('an answer that broke off before its first word is asked of the next, whatever stood beside', async () => {
+  clouds.openai.behaviour = { handle: (request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(`data: ${JSON.stringify({ id: 'c', model: 'm', system_fingerprint: 'fp', service_tier: 'default', choices: [{ index: 0, delta: { role: 'assistant', content: '' } }] })}\n\n`);
+    setTimeout(() => response.destroy(), 20);
+  } };
+  act('anthropic', { text: ['mine'] });
+  const r = await gateway.chat('next', 'q', { stream: true });
+  assert.equal(events(r.body).flatMap((e) => e.choices?.[0]?.delta?.content ?? []).join(''), 'mine');
+});

@@ -45,10 +45,10 @@ static void test_members_that_have_no_word_here_are_told(void **state)
             "{\"name\":\"f\",\"arguments\":\"{\"}},{\"index\":0,\"function\":{\"arguments\":\"}\"}}]}}]")
                 FINISH("tool_calls") CHUNK(FRAME "\"choices\":[],\"usage\":{\"prompt_tokens\":3,"
                                                  "\"completion_tokens\":1,\"cost\":0.5}") DONE),
-        "start c1 gpt-x\nanswer \"service_tier\":\"default\",\"citations\":[\"u\"]\n"
+        "start c1 gpt-x\n"
         "choice \"reasoning_details\":[{\"t\":1}]\nreasoning r\ntext a\ntool 0 c f {\n"
         "more \"extra_content\":{\"google\":{\"thought_signature\":\"S\"}}\ntool 0   }\n"
-        "usage 3 0 1 0\nbesides \"cost\":0.5\nstop 2\n");
+        "usage 3 0 1 0\nanswer \"service_tier\":\"default\",\"citations\":[\"u\"]\nbesides \"cost\":0.5\nstop 2\n");
 #undef FRAME
 }
 
