@@ -102,6 +102,7 @@ void exchange_leg_event(struct leg *leg, const struct chat_event *event)
         return;
     case CHAT_EVENT_STOP:
         begin(leg);
+        observe_stopped(x, event->stop);
         if (++leg->n_stopped < x->request->n) {
             x->client.event(x->client.ctx, event);
             return;

@@ -35,6 +35,12 @@ void observe_decided(struct exchange *x)
     x->seen.decided_ns = clock_mono_ns();
 }
 
+void observe_stopped(struct exchange *x, enum chat_stop stop)
+{
+    if (x->seen.n_stops < CHAT_CHOICES_MAX)
+        x->seen.stops[x->seen.n_stops++] = stop;
+}
+
 void observe_piece(struct exchange *x, int64_t now_ns)
 {
     if (x->seen.piece_ns > 0)

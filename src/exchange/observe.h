@@ -24,11 +24,14 @@ struct exchange_seen {
     bool has_parent, recorded;
     uint64_t root;   /* our span for the request */
     int64_t wall_ns; /* what makes dates of the monotonic clock */
+    size_t n_stops;  /* choices that have ended, in that order, and how */
+    enum chat_stop stops[CHAT_CHOICES_MAX];
 };
 
 void observe_begin(struct exchange *x, const struct exchange_origin *origin);
 /* A piece of the answer came from the target that answers. */
 void observe_piece(struct exchange *x, int64_t now_ns);
+void observe_stopped(struct exchange *x, enum chat_stop stop); /* one of its choices */
 /* The ids that go to the leg's target; how many. They live in the request's arena. */
 size_t observe_headers(const struct leg *leg, struct egress_header out[2]);
 /* A client's own id is its text: outside it goes only where it holds nothing that a detector knows. */

@@ -5,6 +5,7 @@
  * engine's)
  *
  * Names are the configuration's, never the client's text; there is no content in them. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -83,12 +84,55 @@ static struct str provider_of(const struct exchange_model *m)
     return kind;
 }
 
+/* Numbers alone: a stop string is the client's text. */
+static void request_write(struct json_writer *w, const struct chat_request *r)
+{
+    const struct chat_sampling *s = &r->sampling;
+    const struct {
+        const char *key;
+        double value;
+    } settings[] = {{"gen_ai.request.temperature", s->temperature}, {"gen_ai.request.top_p", s->top_p},
+        {"gen_ai.request.presence_penalty", s->presence_penalty},
+        {"gen_ai.request.frequency_penalty", s->frequency_penalty}};
+    trace_int(w, "gen_ai.request.max_tokens", r->max_tokens);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        if (!isnan(settings[i].value))
+            trace_double(w, settings[i].key, settings[i].value);
+    trace_int(w, "gen_ai.request.top_k", s->top_k);
+    if (s->has_seed)
+        trace_int(w, "gen_ai.request.seed", s->seed);
+    if (r->n > 1)
+        trace_int(w, "gen_ai.request.choice.count", r->n);
+}
+
+static void stops_write(struct json_writer *w, const struct exchange *x)
+{
+    static const char *const names[] = {"stop", "length", "tool_calls", "content_filter", "stop", "pause"};
+    struct str reasons[CHAT_CHOICES_MAX];
+    for (size_t i = 0; i < x->seen.n_stops; i++)
+        reasons[i] = str_from(names[x->seen.stops[i]]);
+    trace_texts(w, "gen_ai.response.finish_reasons", reasons, x->seen.n_stops);
+}
+
+/* "host:port", as a Host header has it. */
+static void server_write(struct json_writer *w, struct str host)
+{
+    size_t colon = str_find_last_char(host, ':');
+    int64_t port;
+    bool told = colon != SIZE_MAX && str_to_int64(str_slice(host, colon + 1, host.len), &port);
+    trace_text(w, "server.address", told ? str_slice(host, 0, colon) : host);
+    if (told)
+        trace_int(w, "server.port", port);
+}
+
 static void usage_write(struct json_writer *w, const struct chat_usage *u)
 {
     trace_int(w, "gen_ai.usage.input_tokens", u->input_tokens);
     trace_int(w, "gen_ai.usage.output_tokens", u->output_tokens);
     if (u->cached_tokens > 0)
         trace_int(w, "gen_ai.usage.cache_read.input_tokens", u->cached_tokens);
+    if (u->written_tokens > 0)
+        trace_int(w, "gen_ai.usage.cache_creation.input_tokens", u->written_tokens);
 }
 
 static void span_decide(const struct exchange *x, struct json_writer *w)
@@ -160,15 +204,20 @@ static int span_attempt(const struct exchange *x, const struct attempt *a, struc
     if (m) {
         trace_text(w, "gen_ai.provider.name", provider_of(m));
         trace_text(w, "gen_ai.request.model", m->target.model);
-        trace_text(w, "server.address", provider_host(m->target.provider));
+        server_write(w, provider_host(m->target.provider));
     }
+    request_write(w, x->request);
     trace_text(w, "weir.target", a->target);
     if (a->measured.tokens > 0)
         trace_double(w, "weir.doubt", a->doubt);
     if (a->failure.status > 0)
         trace_int(w, "http.response.status_code", a->failure.status);
-    if (answered)
+    if (answered) {
+        if (m)
+            trace_text(w, "gen_ai.response.model", m->target.model);
+        stops_write(w, x);
         usage_write(w, &by->usage);
+    }
     trace_span_end(w, &span);
     return 1 + (answered && m && m->target.engine ? spans_engine(x, span.id, end_ns, &by->usage, w) : 0);
 }
@@ -196,6 +245,8 @@ static void span_root(const struct exchange *x, const struct chat_usage *usage, 
         trace_text(w, "gen_ai.provider.name", provider_of(by->model));
         trace_text(w, "gen_ai.response.model", by->model->target.model);
     }
+    request_write(w, x->request);
+    stops_write(w, x);
     usage_write(w, usage);
     trace_int(w, "http.response.status_code", x->client_gone ? 499 : x->failed ? x->failure.status : 200);
     if (observe_id_may_leave(x)) /* a collector may be outside */

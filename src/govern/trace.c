@@ -115,6 +115,25 @@ void trace_text(struct json_writer *w, const char *key, struct str value)
     attribute_end(w);
 }
 
+void trace_texts(struct json_writer *w, const char *key, const struct str *values, size_t n)
+{
+    if (n == 0)
+        return;
+    attribute_begin(w, key);
+    json_key(w, "arrayValue");
+    json_object_begin(w);
+    json_key(w, "values");
+    json_array_begin(w);
+    for (size_t i = 0; i < n; i++) {
+        json_object_begin(w);
+        json_member_str(w, "stringValue", values[i]);
+        json_object_end(w);
+    }
+    json_array_end(w);
+    json_object_end(w);
+    attribute_end(w);
+}
+
 void trace_int(struct json_writer *w, const char *key, int64_t value)
 {
     if (value < 0)

@@ -342,6 +342,7 @@ const attributes = (o) =>
   Object.fromEntries(
     o.attributes.map(({ key, value }) => {
       const [[kind, v]] = Object.entries(value);
+      if (kind === 'arrayValue') return [key, v.values.map((item) => item.stringValue)];
       assert.ok(['stringValue', 'intValue', 'doubleValue', 'boolValue'].includes(kind));
       assert.equal(typeof v, { stringValue: 'string', intValue: 'string', doubleValue: 'number', boolValue: 'boolean' }[kind]);
       return [key, kind === 'intValue' ? Number(v) : v];
@@ -384,7 +385,7 @@ test('traces: the client\'s trace goes on in ours and at targets inside; nothing
   await traced('', async (g, collector, c) => {
     const id = '4bf92f3577b34da6a3ce929d0e0e4736';
     const headers = { traceparent: `00-${id}-00f067aa0ba902b7-01` };
-    await g.chat('auto', 'a private question', {}, { ...headers, 'x-request-id': 'one' });
+    await g.chat('auto', 'a private question', { temperature: 0.5, max_tokens: 9, seed: 4, stop: ['private stop'] }, { ...headers, 'x-request-id': 'one' });
     const root = await request(collector, 'one');
     assert.deepEqual([root.traceId, root.parentSpanId, root.name, root.kind], [id, '00f067aa0ba902b7', 'chat auto', 2]);
     const { 'weir.first_token_seconds': first, 'weir.cost_usd': cost, ...rest } = root.attributes;
@@ -392,13 +393,15 @@ test('traces: the client\'s trace goes on in ours and at targets inside; nothing
     assert.ok(cost > 0);
     assert.deepEqual(rest, {
       'gen_ai.operation.name': 'chat', 'gen_ai.request.model': 'auto', 'gen_ai.provider.name': 'openai', 'gen_ai.response.model': 'gpt-x',
+      'gen_ai.request.temperature': 0.5, 'gen_ai.request.max_tokens': 9, 'gen_ai.request.seed': 4, 'gen_ai.response.finish_reasons': ['stop'],
       'gen_ai.usage.input_tokens': 9, 'gen_ai.usage.output_tokens': 3, 'gen_ai.usage.cache_read.input_tokens': 4,
       'http.response.status_code': 200, 'weir.request_id': 'one', 'weir.api': 'openai.chat', 'weir.route': 'auto', 'weir.rule': 'away',
       'weir.outcome': 'ok',
     });
     const [decide, attempt] = children(collector, root);
     assert.deepEqual([decide.name, decide.kind, decide.attributes['weir.rule']], ['decide', 1, 'away']);
-    assert.deepEqual([attempt.name, attempt.kind, attempt.attributes['server.address']], ['chat gpt-x', 3, `127.0.0.1:${c.port}`]);
+    assert.deepEqual([attempt.name, attempt.kind, attempt.attributes['server.address'], attempt.attributes['server.port']], ['chat gpt-x', 3, '127.0.0.1', c.port]);
+    assert.deepEqual([attempt.attributes['gen_ai.response.model'], attempt.attributes['gen_ai.response.finish_reasons']], ['gpt-x', ['stop']]);
     for (const s of [decide, attempt]) assert.ok(BigInt(s.startTimeUnixNano) >= BigInt(root.startTimeUnixNano));
     assert.equal(c.requests[0].headers.traceparent, undefined, 'a cloud is not told');
 
