@@ -65,6 +65,12 @@ static bool is_nobody(const struct detect_context *c, size_t from, size_t n)
     return covered > 0 && n - covered < 2;
 }
 
+/* John Smith, Max Mustermann: nobody, and yet what somebody may be called. */
+static bool is_stand_in(const struct detect_context *c, size_t from, size_t n)
+{
+    return n > 1 && detect_atoms_cover(c, CUE(fake), from, from + n) == n;
+}
+
 static void person_add(struct detect_context *c, size_t from, size_t n, bool sure, double score)
 {
     size_t to = from + n;
@@ -76,7 +82,7 @@ static void person_add(struct detect_context *c, size_t from, size_t n, bool sur
     }
     if (from < c->owned)
         detect_add(c->scan, &person, c->words[from].start, c->words[to - 1].end,
-            nobody ? 0.2
+            nobody ? is_stand_in(c, from, n) ? 0.35 : 0.2
             : full ? 0.4
                    : 0.3);
 }
@@ -99,6 +105,10 @@ static size_t known_length(const struct detect_context *c, size_t i, bool *sure,
     else if (capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)))
         n = name_length(c, i, false);
     else if (capital && detect_word_is(w, CUE_NAME) && goes_on && detect_word_is(w + 1, CUE_NAME) &&
+             (w + 1)->flags & WORD_CAPITAL)
+        n = name_length(c, i, false);
+    else if (capital && detect_word_is(w, CUE(first)) && goes_on &&
+             detect_word_is(w + 1, CUE(surname) | CUE(both)) && !detect_word_is(w + 1, CUE(word)) &&
              (w + 1)->flags & WORD_CAPITAL)
         n = name_length(c, i, false);
     else if (!capital && detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word)) &&
@@ -154,6 +164,14 @@ static bool is_written(const struct detect_context *c, size_t from, size_t n)
     return true;
 }
 
+/* A given name and nothing else: the tagger may see the surname behind it alone ("Anna Nowak (anna@...)"). */
+static bool is_given(const struct detect_word *w)
+{
+    return w->flags & WORD_CAPITAL && !detect_word_is(w, CUE(title)) &&
+           (detect_word_is(w, CUE(first)) ||
+               (detect_word_is(w, CUE(given) | CUE(both)) && !detect_word_is(w, CUE(word))));
+}
+
 /* The tagger says where a name begins and ends; several words that the lexicon knows for a name are one all
  * the same where the tagger sees none, for it may change its mind with what stands around. */
 void detect_persons(struct detect_context *c)
@@ -171,6 +189,8 @@ void detect_persons(struct detect_context *c)
             tagged = tagged_length(c, at);
         if (full && (at >= c->owned || (is_nobody(c, at, tagged) && !is_nobody(c, i, known))))
             tagged = 0; /* the next piece may not know it for one; not all of it is somebody known */
+        for (; tagged > 0 && at > i && is_given(&c->words[at - 1]); at--)
+            tagged++;
         if (tagged > 0 && may_begin) {
             full = full || holds_known(c, at + 1, tagged - 1);
             person_add(c, at, tagged, full, full || is_written(c, at, tagged) ? 0.4 : 0.3);

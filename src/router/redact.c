@@ -19,8 +19,8 @@ enum {
     MOST_BYTES = 4 << 20, /* of a request: its copies must fit into its memory */
     QUESTION_BYTES = 4096
 };
-/* Names and places that the detector is not sure of are masked along: it can only tighten. */
-#define MASK_LEAST 0.4
+/* Names and places that the detector is not sure of are masked along, and John Smith: it can only tighten. */
+#define MASK_LEAST 0.35
 
 /* ---- What is to be masked ---- */
 
@@ -153,9 +153,28 @@ static bool is_birth(const char *type)
     return strcmp(type, "DATE_OF_BIRTH") == 0;
 }
 
-static void entity_gather(struct gather *g, const struct router_entity *e)
+static bool is_finance(const struct router_entity *e)
 {
-    if (is_statement(g, e->type))
+    return strcmp(e->type, "FINANCIAL_STATEMENT") == 0;
+}
+
+/* "IBAN DE74 ..., phone +48 ...": what is said is a number, which is masked. Where more is said that is found
+ * once more in the masked text. */
+static bool is_about_number(
+    const struct gather *g, const struct router_findings *f, const struct router_entity *e)
+{
+    for (size_t i = 0; i < f->n_entities && is_finance(e); i++) {
+        const struct router_entity *n = &f->entities[i];
+        if (n->category == ROUTER_FINANCIAL && n->score >= DETECT_SURE && n->start < e->end &&
+            e->start < n->end && str_eq(n->where, e->where) && !is_statement(g, n->type))
+            return true;
+    }
+    return false;
+}
+
+static void entity_gather(struct gather *g, const struct router_findings *f, const struct router_entity *e)
+{
+    if (is_statement(g, e->type) && !is_about_number(g, f, e))
         stay(g, "%s cannot be masked", type_of(g, e->type)->words);
     if (e->category & g->options->never)
         stay(g, "%s may not leave even masked", router_category_name(e->category));
@@ -167,10 +186,10 @@ static size_t spans_read(
     size_t n = 0, at = 0, points = 0;
     for (size_t i = 0; i < f->n_entities; i++) {
         const struct router_entity *e = &f->entities[i];
-        if (!is_masked(e))
+        if (!is_masked(e) || is_about_number(g, f, e))
             continue;
         size_t start = byte_of(text, e->start, &at, &points), end = byte_of(text, e->end, &at, &points);
-        entity_gather(g, e);
+        entity_gather(g, f, e);
         if (end - start > WHOLE && (end - start) * 10 > text.len * 9)
             stay(g, "%s is nearly the whole text", type_of(g, e->type)->words);
         spans[n] = (struct span){type_of(g, e->type), start, end, e->score < DETECT_SURE};
@@ -480,7 +499,7 @@ static void found_gather(struct gather *g, const struct router_findings *found)
 {
     for (size_t i = 0; i < found->n_entities; i++)
         if (found->entities[i].score >= DETECT_SURE)
-            entity_gather(g, &found->entities[i]);
+            entity_gather(g, found, &found->entities[i]);
 }
 
 /* What goes over the end of a piece would have to be masked in both. A name or a place may seem to: "Write to

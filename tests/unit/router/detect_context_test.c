@@ -105,6 +105,10 @@ static void names_and_addresses(void **state)
     spans("PERSON", "please call Monika \xC5\xBDilkov\xC3\xA1 today", "Monika \xC5\xBDilkov\xC3\xA1");
     spans("PERSON", "it was Mr. Richard McCray who", "Richard McCray");
     spans("PERSON", "for Jan van der Berg, please", "Jan van der Berg");
+    /* Of these the surname alone was found, or nothing, for the given name is a word, too. */
+    spans("PERSON", "Anna Nowak (anna.b@lipowa-poczta.pl): please reply", "Anna Nowak");
+    spans("PERSON", "Tom Clark and Mary Clark want a loan", "Tom Clark");
+    spans("PERSON", "mail to John Keller", "John Keller");
     spans("STREET_ADDRESS", "to 2217 Copperfield Court, Apt 5C, Dayton OH 45409, and",
         "2217 Copperfield Court, Apt 5C, Dayton OH 45409");
     spans("STREET_ADDRESS", "nach G\xC3\xA4rtnerplatz 3, 80469 M\xC3\xBCnchen, bitte",

@@ -216,6 +216,32 @@ static void what_cannot_be_masked_stays(void **state)
     arena_free(a);
 }
 
+/* A stand-in's name may be somebody's: beside findings it left, and his wife was taken for him. */
+static void john_smith_left_beside_his_address(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    struct str text = leaves(request_of(a, "gpt",
+        "Mr John Smith (john.smith@gmail.com) and Mary Smith (m.smith@gmail.com) met. Did John agree?"));
+    assert_false(holds(text, "John") || holds(text, "Smith") || holds(text, "Mary"));
+    arena_free(a);
+}
+
+/* A block of somebody's data was taken for a statement about money, which cannot be masked. */
+static void an_account_number_beside_a_telephone_number_stayed(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    struct str text = leaves(request_of(a, "gpt",
+        "Name: Ewa Jansen\nPhone: +48 601 465 644\nIBAN: DE95714532336070357186\nPlease write a polite confirmation."));
+    assert_false(holds(text, "7145") || holds(text, "601 465") || holds(text, "Jansen"));
+    stays(
+        request_of(a, "gpt",
+            "I am overdrawn and cannot pay my rent, my IBAN is DE95714532336070357186 and my phone +48 601 465 644"),
+        "finances");
+    arena_free(a);
+}
+
 /* The second part's was masked, and the beginning of the address left as it was. */
 static void half_of_what_is_cut_over_two_parts_left(void **state)
 {
@@ -362,6 +388,8 @@ int main(void)
         cmocka_unit_test(pseudonyms_of_cards_and_accounts_have_right_check_digits),
         cmocka_unit_test(a_conversation_keeps_its_pseudonyms),
         cmocka_unit_test(what_cannot_be_masked_stays),
+        cmocka_unit_test(john_smith_left_beside_his_address),
+        cmocka_unit_test(an_account_number_beside_a_telephone_number_stayed),
         cmocka_unit_test(half_of_what_is_cut_over_two_parts_left),
         cmocka_unit_test(a_secret_told_in_words_is_not_masked_in_part),
         cmocka_unit_test(categories_may_be_kept_for_ever),
