@@ -232,16 +232,25 @@ static uint32_t styled(uint32_t c)
     return c == 0x2070 || c == 0x24EA ? '0' : c == 0xB9 ? '1' : c == 0xB2 ? '2' : c == 0xB3 ? '3' : c;
 }
 
-/* Full-width forms (U+FF01 to U+FF5E), wide spaces, and what has no width or strikes through. */
+/* Marks on other characters, marks of direction and variation, and what else has no width. */
+static bool has_no_width(uint32_t c)
+{
+    return c == 0x00AD || (c >= 0x0300 && c <= 0x036F) || c == 0x061C || c == 0x180E ||
+           (c >= 0x200B && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) ||
+           c == 0x20E3 || (c >= 0xFE00 && c <= 0xFE0F) || c == 0xFEFF || (c >= 0xE0000 && c <= 0xE01EF);
+}
+
+/* Full-width forms (U+FF01 to U+FF5E), wide spaces, tags (U+E0020 to U+E007E: letters that nobody sees but a
+ * model), and what has no width. */
 static uint32_t folded(uint32_t c)
 {
     if (c >= 0xFF01 && c <= 0xFF5E)
         return c - 0xFF01 + '!';
     if (c == 0x3000)
         return ' ';
-    bool none = c == 0x00AD || (c >= 0x200B && c <= 0x200D) || c == 0x2060 || c == 0xFEFF ||
-                (c >= 0x0334 && c <= 0x0338);
-    return none ? 0 : styled(c);
+    if (c >= 0xE0020 && c < 0xE007F)
+        return c - 0xE0000;
+    return has_no_width(c) ? 0 : styled(c);
 }
 
 static size_t written_read(struct str s, uint32_t *out)
@@ -301,7 +310,7 @@ static bool plus_is_space(struct str text, size_t at)
 
 /* Bytes that something written differently may begin with. */
 static const bool may_begin[256] = {
-    ['\\'] = true, ['%'] = true, ['&'] = true, ['+'] = true, [0xC2 ... 0xFF] = true};
+    ['\\'] = true, ['%'] = true, ['&'] = true, ['+'] = true, ['='] = true, [0xC2 ... 0xFF] = true};
 
 struct undo {
     struct str text;
@@ -350,12 +359,47 @@ static uint32_t looked_like(const struct undo *u, size_t i, size_t n, uint32_t c
     return latin && (is_alnum(before) || is_alnum(plain_byte(u->text, i + n))) ? (unsigned char)latin : c;
 }
 
+/* =40 */
+static size_t one_quoted_read(struct str s, uint32_t *out)
+{
+    size_t digits;
+    *out = number_read(str_slice(s, 1, s.len), 16, 2, 2, &digits);
+    return digits && plain_byte(s, 1) < 'a' && plain_byte(s, 2) < 'a' ? 1 + digits : 0;
+}
+
+/* Quoted-printable (RFC 2045): a line's end behind "=", "=C3=BC", "=40"; "x=10" is none. */
+static size_t quoted_read(const struct undo *u, size_t i, uint32_t *out)
+{
+    struct str s = str_slice(u->text, i, u->text.len);
+    size_t line = plain_byte(s, 1) == '\n' ? 2 : str_starts(s, STR("=\r\n")) ? 3 : 0;
+    *out = 0;
+    if (line > 0)
+        return i > 0 && u->text.data[i - 1] > ' ' && (unsigned char)plain_byte(s, line) > ' ' ? line : 0;
+    uint32_t next;
+    size_t n = row_read(s, one_quoted_read, true, out);
+    bool row = n > 0 && ((u->kept == i && i > 2 && u->text.data[i - 3] == '=') ||
+                            (plain_byte(s, n) == '=' && one_quoted_read(str_slice(s, n, s.len), &next) > 0));
+    bool sign = *out == '@' || *out == '.' || *out >= 0xA0;
+    return n > 0 && (row || sign) && *out >= ' ' && *out != 0x7F ? n : 0;
+}
+
+/* Behind a picture (U+2190 on), as in most hearts: it hides nothing. */
+static bool is_variant(struct str s, size_t i)
+{
+    if (i < 4 || !str_starts(str_slice(s, i, s.len), STR("\xEF\xB8")))
+        return false;
+    return s.data[i - 4] == '\xF0' || (s.data[i - 3] == '\xE2' && (unsigned char)s.data[i - 2] >= 0x86);
+}
+
 static void sign_undo(struct undo *u, size_t i)
 {
     uint32_t c = ' ';
-    char utf8[4];
-    size_t n = u->text.data[i] == '+' ? plus_is_space(u->text, i) && has_url(u)
-                                      : written_read(str_slice(u->text, i, u->text.len), &c);
+    char utf8[4], first = u->text.data[i];
+    if (is_variant(u->text, i))
+        return;
+    size_t n = first == '+'   ? plus_is_space(u->text, i) && has_url(u)
+               : first == '=' ? quoted_read(u, i, &c)
+                              : written_read(str_slice(u->text, i, u->text.len), &c);
     if (n == 0 && (n = lookalike_read(u, i, &c)) == 0)
         return;
     c = looked_like(u, i, n, c);

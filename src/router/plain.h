@@ -14,6 +14,9 @@ static inline char plain_byte(struct str text, size_t at)
 /* The six bits of a digit of base64 (RFC 4648, also its URL form); -1: it is none. */
 int plain_sextet(char c);
 
+/* Do the pieces that end at `left` and begin at `right` make one value (plain_value.c)? */
+bool plain_is_value(struct str text, size_t left, size_t right);
+
 /* Where what was undone stands in the text: from an offset of the plain text on it is so far from `there`.
  *
  *   text    J \ u 0 0 f c r g e n        joints {1, 1} {3, 7}: before and behind each sign that is undone

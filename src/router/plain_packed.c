@@ -146,9 +146,19 @@ struct undo {
     struct buf *out;
     size_t kept; /* what stands before is in `out` */
     bool changed;
+    size_t run_end, out_end; /* the last run that said something, and what it said in `out` */
 };
 
-enum { RUN_LEAST = 16 };
+enum { RUN_LEAST = 15 /* eleven bytes of base64 */ };
+
+/* Is the run that begins there the next line of the one before, as mail has them (RFC 2045)? */
+static bool goes_on(const struct undo *u, size_t from)
+{
+    size_t end = u->run_end;
+    if (end == 0 || u->out_end != u->out->len)
+        return false;
+    return from == end + 1 + (plain_byte(u->text, end) == '\r') && u->text.data[from - 1] == '\n';
+}
 
 /* Appends what the run of base64 or hexadecimal that ends there says, behind the text, on a line of its own.
  */
@@ -160,12 +170,20 @@ static void run_unpack(struct undo *u, size_t end)
     if (end - from < RUN_LEAST)
         return;
     struct str run = str_slice(u->text, from, end);
-    buf_append_char(u->out, '\n');
+    const bool on = goes_on(u, from);
+    if (on)
+        u->out->len--; /* the end of the line before */
+    else
+        buf_append_char(u->out, '\n');
     if (digits_unpack(run, nibble_of, 4, u->out) || digits_unpack(run, plain_sextet, 6, u->out)) {
         buf_append_char(u->out, '\n');
         u->changed = true;
+        u->run_end = end;
+        u->out_end = u->out->len;
     } else {
         u->out->len = before;
+        if (on && before > 0)
+            u->out->data[before - 1] = '\n';
     }
 }
 
@@ -207,8 +225,9 @@ static uint64_t code_in(struct str text, size_t block, const uint64_t *here)
 static uint64_t behind_runs(uint64_t before, uint64_t code)
 {
     unsigned __int128 runs = (unsigned __int128)code << 64 | before;
-    for (unsigned n = 1; n < RUN_LEAST; n *= 2)
+    for (unsigned n = 1; n < RUN_LEAST / 2; n *= 2)
         runs &= runs << n;
+    runs &= runs << (RUN_LEAST - 8);
     return (uint64_t)(runs >> 63);
 }
 

@@ -23,6 +23,11 @@ static size_t skip(struct str s, size_t i, const char *set)
     return i;
 }
 
+static bool is_quote(char c)
+{
+    return c == '"' || c == '\'';
+}
+
 /* ---- What may cut a value. ---- */
 struct cut {
     size_t left, right; /* where the piece before ends, where the one behind begins */
@@ -45,21 +50,22 @@ static bool quotes_cut(struct str s, size_t i, struct cut *out)
     size_t at = skip(s, i + 1, " \t\r\n\\");
     if (detect_is_one_of(plain_byte(s, at), ",+."))
         at = skip(s, at + 1, " \t\r\n\\");
-    if (plain_byte(s, at) != '"')
+    const char quote = s.data[i];
+    if (plain_byte(s, at) != quote)
         return false;
     *out = (struct cut){i, at + 1, false};
-    size_t end = str_find_char(str_slice(s, at + 1, at + 1 + KEY), '"'), colon;
+    size_t end = str_find_char(str_slice(s, at + 1, at + 1 + KEY), quote), colon;
     if (end == SIZE_MAX || plain_byte(s, colon = skip(s, at + 2 + end, " \t\r\n")) != ':')
         return true;
     at = skip(s, colon + 1, " \t\r\n");
     *out = (struct cut){i, at + 1, true};
-    return plain_byte(s, at) == '"';
+    return plain_byte(s, at) == quote;
 }
 
 static bool cut_read(struct str s, size_t i, struct cut *out)
 {
     *out = (struct cut){0, 0, false};
-    if (s.data[i] == '"')
+    if (is_quote(s.data[i]))
         return quotes_cut(s, i, out);
     if (s.data[i] == '\n')
         line_cut(s, i, 1, out);
@@ -136,7 +142,7 @@ static bool is_number(struct str s, size_t at, bool back)
     for (; n < PIECE; n++) {
         char c = back ? (at > n ? s.data[at - n - 1] : '\0') : plain_byte(s, at + n);
         if (!detect_is_digit(c) && c != ' ' && c != '-')
-            return c == '"' && digits >= RIGHT_LEAST;
+            return is_quote(c) && digits >= RIGHT_LEAST;
         digits += detect_is_digit(c);
     }
     return false;
@@ -154,8 +160,10 @@ static const char *glue_of(const struct undo *u, const struct cut *c, size_t at)
 {
     struct str s = u->text;
     char before = c->left > 0 ? s.data[c->left - 1] : '\0', behind = plain_byte(s, c->right);
+    if (at != u->joined && plain_is_value(s, c->left, c->right))
+        return "";
     if (detect_is_digit(before) && detect_is_digit(behind) && !are_code(s, c)) {
-        bool quoted = s.data[at] == '"';
+        bool quoted = is_quote(s.data[at]);
         bool pieces = quoted ? is_number(s, c->left, true) && is_number(s, c->right, false) : at != u->joined;
         return !pieces ? NULL : plain_byte(s, c->left) == '-' ? "-" : " ";
     }
@@ -189,7 +197,7 @@ int router_plain_split(const struct byte_map *m, struct buf *out, bool *changed)
         const uint64_t *here = m->bits + block * BYTE_CLASSES;
         for (uint64_t bits = here[BYTE_CONTROL] | here[BYTE_SIGN]; bits; bits &= bits - 1) {
             size_t i = block * 64 + byte_first(bits);
-            if (i < m->text.len && i >= u.kept && detect_is_one_of(m->text.data[i], "\n\"\\"))
+            if (i < m->text.len && i >= u.kept && detect_is_one_of(m->text.data[i], "\n\"'\\"))
                 cut_undo(&u, i);
         }
     }

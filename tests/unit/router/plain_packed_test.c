@@ -34,7 +34,10 @@ static void codes_are_undone_wherever_they_stand(void **state)
     } rows[] = {{"x aGVsbG8gd29ybGQgb2Y= y", "hello world of"}, {"68656c6c6f20776f726c64, ", "hello world"},
         {"write to anna at zephyrpost dot com now", "anna@zephyrpost.com now"},
         {"anna (at) zephyrpost (dot) com", "anna@zephyrpost.com"},
-        {"anna at host dot org aGVsbG8gd29ybGQgb2Y=", "hello world of"}};
+        {"anna at host dot org aGVsbG8gd29ybGQgb2Y=", "hello world of"},
+        {"eleven NTM2LTIyLTg3MTQ bytes", "536-22-8714"},
+        /* what stood over the end of a line was two pieces */
+        {"cGF5IGNhcmQgNDUzOSA1Nzg3\r\nIDYzNjIgMTQ4NiBub3cgb2s=\r\n", "pay card 4539 5787 6362 1486 now ok"}};
     struct buf out;
     char text[400];
     buf_init(&out, 4096);

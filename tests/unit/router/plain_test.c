@@ -94,11 +94,28 @@ static void named(struct buf *out, char c)
                                     : (char[]){c, '\0'});
 }
 
+/* With a mark on each, a sign of direction, a variant, none of which a model minds; in tags nobody sees. */
+static void marked(struct buf *out, char c)
+{
+    buf_append_char(out, c);
+    buf_append_text(out, c == ' ' ? "" : "\xCC\x81\xE2\x80\x8F\xEF\xB8\x8F\xCD\x8F");
+}
+
+static void unseen(struct buf *out, char c)
+{
+    point_append(out, 0xE0000 + (uint32_t)(unsigned char)c);
+}
+
+static void quoted_printable(struct buf *out, char c)
+{
+    buf_appendf(out, "=%02X", (unsigned char)c);
+}
+
 static void every_writing_is_read(void **state)
 {
     (void)state;
-    static void (*const writings[])(struct buf *, char) = {
-        bold, monospaced, arabic, struck, spaced, lookalike, hexadecimal, braced, named};
+    static void (*const writings[])(struct buf *, char) = {bold, monospaced, arabic, struck, spaced,
+        lookalike, hexadecimal, braced, named, marked, unseen, quoted_printable};
     struct buf text;
     struct error err;
     buf_init(&text, MIB);
@@ -318,7 +335,18 @@ static void a_value_cut_by_a_line_quotes_or_members_is_found(void **state)
         {"key: AKIAXRHWWJH4\n  JKD7SVWF", ROUTER_SECRET},
         {"k = \"AKIAXRHWWJH4\" + \"JKD7SVWF\"", ROUTER_SECRET},
         {"k = \"AKIAXRHWWJH4\\\nJKD7SVWF\"", ROUTER_SECRET},
-        {"write to hollis.bramwell@\nnorthpine.net", ROUTER_PII}};
+        {"write to hollis.bramwell@\nnorthpine.net", ROUTER_PII},
+        /* Only groups of a card were put together, and the halves of a token. */
+        {"please pay 45395787\n63621486 now", ROUTER_FINANCIAL},
+        {"please pay 4539 57\n> 87 6362 1486 now", ROUTER_FINANCIAL},
+        {"{\"a\": \"45395787\", \"b\": \"63621486\"}", ROUTER_FINANCIAL},
+        {"{'a': '45395787', 'b': '63621486'}", ROUTER_FINANCIAL},
+        {"write to hollis.bramwell@nor\nthpine.net", ROUTER_PII},
+        {"{\"a\": \"hollis.bramwell@nor\", \"b\": \"thpine.net\"}", ROUTER_PII},
+        {"hollis.bramwell@nor=\r\nthpine.net", ROUTER_PII},
+        {"{\"a\": \"DE743704004\", \"b\": \"40817264953\"}", ROUTER_FINANCIAL},
+        {"mine is 536-2\n2-8714 here", ROUTER_PII}, {"{\"a\": \"536-22\", \"b\": \"-8714\"}", ROUTER_PII},
+        {"[\"+48 601\", \" 234 567\"]", ROUTER_PII}, {"k = 'AKIAXRHWWJ' . 'H4JKD7SVWF'", ROUTER_SECRET}};
     for (size_t i = 0; i < sizeof cut / sizeof *cut; i++)
         if (!(found_in(cut[i].text) & cut[i].category))
             fail_msg("nothing of its kind is found in '%s'", cut[i].text);
@@ -358,6 +386,8 @@ static void columns_and_lists_of_numbers_are_no_number(void **state)
 {
     (void)state;
     static const char *const harmless[] = {"4539\n5787\n6362\n1487\n", "4539\n5787\n6362\n1486\n2210\n",
+        "45395787\n63621486\n22103344\n", "[\"45395787\", \"63621486\", \"22103344\"]",
+        "import os\n@app.route\ndef x():", "anna@work\nis there. Ok", "width=40 x=2E y=41\nsize =\n 5",
         "[4539, 5787, 6362, 1486]", "{\"a\": 4539, \"b\": 5787, \"c\": 6362, \"d\": 1486}",
         "v1\nsteps2take\nitem3\nbuild44b\n",
         "import os\n@app.route(\"/\")\ndef x1y2z3w4():\n    return \"a1b2c3d4e5\"\n"};
