@@ -522,7 +522,8 @@ bool facts_audio(struct facts *f)
 
 bool facts_tools(const struct facts *f)
 {
-    return f->request->n_tools > 0;
+    /* `functions`: as OpenAI's API called them before */
+    return f->request->n_tools > 0 || json_array_size(json_object_get(f->request->vendor, "functions")) > 0;
 }
 
 double facts_cost_usd(struct facts *f, struct str model)

@@ -64,25 +64,29 @@ static const struct cue {
 } cues[] = {
     {"translate", 6,
         "translate,translation,übersetz,Übersetz,traduis,tradui,traduc,traduci,vertaal,przetłumacz,tłumacz,"
-        "traduz"},
+        "traduz,how do you say,how do i say,wie sagt man,comment dit-on,cómo se dice,como se diz,come si dice,"
+        "hoe zeg je,jak powiedzieć"},
     {"summarize", 6,
         "summar,tl;dr,tldr,zusammenfass,fasse,résum,resum,riassum,riepilog,samenvat,vat "
-        "samen,streść,podsumuj"},
+        "samen,streść,podsumuj,key points,main points,takeaways,gist of,in a nutshell,condense,"
+        "kernaussagen,points clés,puntos clave,punti chiave,pontos principais"},
     {"classify", 5,
         "classify,classif,categor,sentiment,label each,klassifizier,ordne,clasific,sklasyfikuj,which of the "
-        "following categories"},
+        "following categories,which category,positive or negative,positiv oder negativ,spam or,is this spam,"
+        "label the,tag each"},
     {"extract", 5,
         "extract,pull out,list all,find all,extrahier,extrai,extraer,estrai,haal,wyodrębnij,as json,into "
-        "json,to csv"},
+        "json,to csv,as csv,mentioned in,list every,json object,nenne alle,liste alle"},
     {"code", 4,
         "code,function,python,javascript,typescript,rust,java,golang,c++,sql,regex,bash,compile,stack "
         "trace,traceback,refactor,unit "
-        "test,api,debug,script,program,bug,exception,dockerfile,kubernetes,git "},
+        "test,api,debug,script,program,bug,exception,dockerfile,kubernetes,git ,html,css,react,php,kotlin,npm,pip "
+        "install,segfault,linux"},
     {"code", 6, "```,def ,#include,select *,import ,public static,</,const ,fn ,func "},
     {"math", 4,
         "solve,equation,integral,derivative,prove,proof,theorem,calculate,compute,probability,how many,how "
         "much,percent,matrix,löse,berechne,calcul,résou,calcola,bereken,oblicz,algebra,geometry,triangle,"
-        "polynomial"},
+        "polynomial,square root,fraction,ratio,average,sum of,area of,km/h,mph,speed"},
     {"math", 6, "\\frac,\\int,\\sum,x^2,mod "},
     {"rag", 5,
         "context:,documents:,sources:,passage:,based on the following,using the context,given the "
@@ -90,7 +94,7 @@ static const struct cue {
 };
 
 /* All cues are looked for at once. */
-enum { MAX_CUES = 160 };
+enum { MAX_CUES = 220 };
 static struct {
     struct detect_words words;
     struct str cue[MAX_CUES];
@@ -166,6 +170,8 @@ const char *facts_task_of(const struct chat_request *r, struct str question)
     for (size_t i = 0; i < r->n_messages; i++)
         if (r->messages[i].role == CHAT_TOOL || r->messages[i].n_tool_calls > 0)
             return "agent";
+    if (json_array_size(json_object_get(r->vendor, "functions")) > 0)
+        return "agent";
     if (r->n_tools > 0 && r->tool_choice != CHAT_TOOLS_NONE)
         return "agent";
     const char *task = "chat", *tail_task = "chat";

@@ -36,6 +36,16 @@ static void tasks(void **state)
         {"Classify the sentiment of this review as positive or negative", "classify"},
         {"Translate good morning into French", "translate"},
         {"Übersetze das ins Englische", "translate"},
+        /* these were chat */
+        {"How do you say thank you in Japanese?", "translate"},
+        {"Wie sagt man das auf Polnisch?", "translate"},
+        {"Give me the key points of this report.", "summarize"},
+        {"Is this review positive or negative? 'Great!'", "classify"},
+        {"List every company mentioned in this text.", "extract"},
+        {"How do I center a div with CSS?", "code"},
+        {"Why does my React component render twice?", "code"},
+        {"A train goes 60 km in 45 minutes: what is its speed?", "math"},
+        {"What should I cook tonight?", "chat"},
         {"Based on the following context: ... answer the question", "rag"},
     };
     struct arena *a = arena_create(16 * MIB);
@@ -51,6 +61,15 @@ static void tasks(void **state)
     r->n_tools = 1;
     assert_string_equal(facts_task_of(r, STR("hi")), "agent");
     assert_string_equal(facts_task_of(chat_request_create(a), STR_NONE), "chat");
+    struct chat_request *old =
+        request_of(a, "auto", "hi"); /* tools were not seen where they have their first name */
+    struct facts f;
+    json_t *vendor = json_pack("{s:[{s:s}]}", "functions", "name", "f");
+    old->vendor = vendor;
+    facts_init(&f, NULL, old, NULL);
+    assert_true(facts_tools(&f));
+    assert_string_equal(facts_task_of(old, STR("hi")), "agent");
+    json_decref(vendor);
     arena_free(a);
 }
 
