@@ -500,7 +500,7 @@ static int replace(struct mask *m, struct str text, bool blank, struct str *out,
         if (n == 0)
             buf_append_char(&made, text.data[i]);
         else if (blank)
-            buf_append_char(&made, all_digits(str_slice(text, i, i + n)) ? '0' : 'x');
+            buf_append_text(&made, all_digits(str_slice(text, i, i + n)) ? "10" : "xx");
         else
             buf_append_str(&made, original);
         i += n > 0 ? n : 1;

@@ -50,6 +50,18 @@ static bool like_iban(struct str s)
            detect_is_digit(s.data[2]) && detect_is_digit(s.data[3]) && count(s, detect_is_alnum) >= 15;
 }
 
+/* Is a sign in it that a form would leave as it is, as full-width digits? Wide spaces and dashes may stay. */
+static bool has_other_signs(struct str s)
+{
+    uint32_t c;
+    for (size_t i = 0, n; i < s.len; i += n) {
+        n = (unsigned char)s.data[i] < 0x80 ? 1 : str_utf8_decode(str_slice(s, i, s.len), &c);
+        if (n == 0 || (n > 1 && c != 0xA0 && c != 0x202F && !(c >= 0x2009 && c <= 0x2014)))
+            return true;
+    }
+    return false;
+}
+
 static enum form form_of(const struct detect_type *type, struct str original)
 {
     static const struct {
@@ -60,7 +72,7 @@ static enum form form_of(const struct detect_type *type, struct str original)
         {"MAC_ADDRESS", FORM_MAC}, {"PERSON", FORM_TAG}, {"STREET_ADDRESS", FORM_TAG}};
     size_t digits = count(original, detect_is_digit), signs = count(original, detect_is_alnum);
     if (original.len > MASK_PLACEHOLDER - 40 || count(original, would_be_escaped) > 0 ||
-        detect_own_kind(type) == OWN_WORD)
+        detect_own_kind(type) == OWN_WORD || has_other_signs(original))
         return FORM_TAG;
     if (strcmp(type->name, "BANK_ACCOUNT") == 0 && like_iban(original))
         return FORM_IBAN;

@@ -1,3 +1,4 @@
+#include "router/detect.h"
 #include "router/plain.h"
 
 #include <stdlib.h>
@@ -374,12 +375,14 @@ static size_t quoted_read(const struct undo *u, size_t i, uint32_t *out)
     size_t line = plain_byte(s, 1) == '\n' ? 2 : str_starts(s, STR("=\r\n")) ? 3 : 0;
     *out = 0;
     if (line > 0)
-        return i > 0 && u->text.data[i - 1] > ' ' && (unsigned char)plain_byte(s, line) > ' ' ? line : 0;
+        return i > 0 && (unsigned char)u->text.data[i - 1] > ' ' && line < s.len ? line : 0;
     uint32_t next;
     size_t n = row_read(s, one_quoted_read, true, out);
-    bool row = n > 0 && ((u->kept == i && i > 2 && u->text.data[i - 3] == '=') ||
-                            (plain_byte(s, n) == '=' && one_quoted_read(str_slice(s, n, s.len), &next) > 0));
-    bool sign = *out == '@' || *out == '.' || *out >= 0xA0;
+    bool row = n > 3 || (u->kept == i && i > 2 && u->text.data[i - 3] == '=') ||
+               (plain_byte(s, n) == '=' && one_quoted_read(str_slice(s, n, s.len), &next) > 0);
+    /* Alone only within a word; "=DE74" is none. */
+    bool within = i > 0 && is_alnum(u->text.data[i - 1]) && detect_is_alpha(plain_byte(s, n));
+    bool sign = within && (*out == '@' || *out == '.' || *out >= 0xA0);
     return n > 0 && (row || sign) && *out >= ' ' && *out != 0x7F ? n : 0;
 }
 
@@ -389,6 +392,13 @@ static bool is_variant(struct str s, size_t i)
     if (i < 4 || !str_starts(str_slice(s, i, s.len), STR("\xEF\xB8")))
         return false;
     return s.data[i - 4] == '\xF0' || (s.data[i - 3] == '\xE2' && (unsigned char)s.data[i - 2] >= 0x86);
+}
+
+/* A tag that stands for a space, and no other tag before it: it parts other characters. */
+static bool parts_others(struct str s, size_t i)
+{
+    static const struct str space = {"\xF3\xA0\x80\xA0", 4}, tag = {"\xF3\xA0", 2};
+    return str_starts(str_slice(s, i, s.len), space) && (i < 4 || !str_starts(str_slice(s, i - 4, i), tag));
 }
 
 static void sign_undo(struct undo *u, size_t i)
@@ -402,7 +412,7 @@ static void sign_undo(struct undo *u, size_t i)
                               : written_read(str_slice(u->text, i, u->text.len), &c);
     if (n == 0 && (n = lookalike_read(u, i, &c)) == 0)
         return;
-    c = looked_like(u, i, n, c);
+    c = parts_others(u->text, i) ? 0 : looked_like(u, i, n, c);
     buf_append_str(u->out, str_slice(u->text, u->kept, i));
     plain_joint_add(u->joints, u->out->len, i);
     buf_append(u->out, utf8, c ? str_utf8_encode(c, utf8) : 0);

@@ -14,6 +14,8 @@ static inline char plain_byte(struct str text, size_t at)
 /* The six bits of a digit of base64 (RFC 4648, also its URL form); -1: it is none. */
 int plain_sextet(char c);
 
+/* Does a domain end in that ("com", "de")? Of the most common ones. */
+bool plain_is_top(struct str label);
 /* Do the pieces that end at `left` and begin at `right` make one value (plain_value.c)? */
 bool plain_is_value(struct str text, size_t left, size_t right);
 

@@ -65,7 +65,7 @@ static size_t sign_read(struct str s, size_t at, const char *const *words)
 }
 
 /* Domains end in one of these, or it was only talk: "cost at the point where". */
-static bool is_top(struct str label)
+bool plain_is_top(struct str label)
 {
     static const char *const tops[] = {"com", "net", "org", "edu", "gov", "info", "biz", "io", "ai", "dev",
         "app", "eu", "de", "at", "ch", "fr", "be", "es", "it", "nl", "pl", "pt", "br", "uk", "ie", "us", "ca",
@@ -101,7 +101,7 @@ static size_t host_read(struct str s, size_t at, struct host *out)
         n_dots++;
         i = next;
     }
-    return n_dots > 0 && is_top(str_slice(s, last, i)) ? i : 0;
+    return n_dots > 0 && plain_is_top(str_slice(s, last, i)) ? i : 0;
 }
 
 /* ---- Codes. ---- */

@@ -3,6 +3,7 @@
  *
  *   space   . 1 . 1 . 1 . . . 1 .       in a run every second byte; a block's bits tell whether there is one
  */
+#include "router/detect.h"
 #include "router/plain.h"
 
 enum { LEAST = 8 /* characters of a run */ };
@@ -28,14 +29,23 @@ static size_t spaces_at(struct str s, size_t i)
     return n;
 }
 
-/* How many bytes the character at i has that stands alone before a blank; 0: none does. */
+/* How many bytes the character at i has that stands alone before a blank, or before a sign that ends what it
+ * is in ("1 0,"); 0: none does. */
 static size_t single_at(struct str s, size_t i)
 {
     uint32_t c;
     if (is_blank(s, i))
         return 0;
     size_t n = (unsigned char)s.data[i] < 0x80 ? 1 : str_utf8_decode(str_slice(s, i, s.len), &c);
-    return n > 0 && is_blank(s, i + n) ? n : 0;
+    bool ends = n > 0 && detect_is_one_of(plain_byte(s, i + n), ",;:.!?)]}>\"'") && is_blank(s, i + n + 1);
+    return n > 0 && (ends || is_blank(s, i + n)) ? n : 0;
+}
+
+/* May a run begin there? At a word's beginning, or behind what opens it: "(D E 7 4". */
+static bool may_begin(struct str s, size_t i)
+{
+    return i == 0 || is_blank(s, i - 1) ||
+           (detect_is_one_of(s.data[i - 1], "([{<\"'=:") && (i == 1 || is_blank(s, i - 2)));
 }
 
 /* The end of the run of single characters at `at`; `at` if it is too short. */
@@ -77,7 +87,7 @@ int router_plain_spaced(const struct byte_map *m, struct buf *out, bool *changed
     if (!any_spaced(m))
         return 0;
     for (size_t i = 0, end; i < s.len && !out->failed; i++) {
-        if ((i > 0 && !is_blank(s, i - 1)) || (end = run_end(s, i)) == i)
+        if (!may_begin(s, i) || (end = run_end(s, i)) == i)
             continue;
         buf_append_str(out, str_slice(s, kept, i));
         run_join(s, i, end, out);

@@ -66,13 +66,13 @@ static bool join(struct str s, size_t left, size_t right, bool (*is_kind)(char),
     return true;
 }
 
-/* Does the domain behind the '@' end only behind the cut? */
+/* Does the domain behind the '@' end only behind the cut? "import os", "@app.route" is none. */
 static bool is_address(const struct joined *j)
 {
     size_t at = str_find_char(text_of(j), '@'), letters = 0, end = j->n;
-    if (at == SIZE_MAX || at < 2 || at >= j->cut)
+    if (at == SIZE_MAX || at < 2 || at > j->cut)
         return false;
-    struct str before = str_slice(text_of(j), at + 1, j->cut);
+    struct str before = str_slice(text_of(j), at + 1, j->cut > at ? j->cut : at + 1);
     if (str_find_char(before, '.') != SIZE_MAX ||
         str_find_char(str_slice(text_of(j), at + 1, j->n), '@') != SIZE_MAX)
         return false;
@@ -82,7 +82,8 @@ static bool is_address(const struct joined *j)
         end--;
         letters++;
     }
-    return letters >= 2 && end > at + 2 && j->text[end - 1] == '.';
+    bool top = letters >= 2 && end > at + 2 && j->text[end - 1] == '.';
+    return top && (at < j->cut || plain_is_top(str_slice(text_of(j), end, end + letters)));
 }
 
 static size_t digits_of(const struct joined *j, char out[PIECE])
@@ -100,17 +101,25 @@ static bool is_card(const char *digits, size_t n)
            detect_check_luhn(digits, n);
 }
 
-/* Is another number's end before it, or the beginning of one behind: a column or list of them? */
+/* Does a line or a quoted text of digits end before `at`, or begin behind it (`step` is 1)? */
+static bool number_next(struct str s, size_t at, int step)
+{
+    enum { BETWEEN = 8 };
+    size_t signs = 0;
+    char c = '\0';
+    for (size_t n = 0; n < BETWEEN; n++, at += (size_t)step) {
+        c = step > 0 ? plain_byte(s, at) : at > 0 ? s.data[at - 1] : '\0';
+        if (!detect_is_one_of(c, " \t\r\n\"'>|") && (c != ',' || signs == 0))
+            break;
+        signs += c == '\n' ? 2 : c == '"' || c == '\'';
+    }
+    return signs >= 2 && detect_is_digit(c);
+}
+
+/* A column or list of numbers. */
 static bool is_listed(struct str s, const struct joined *j)
 {
-    static const char between[] = " \t\r\n\",";
-    enum { BETWEEN = 8 };
-    size_t before = j->from, behind = j->to;
-    while (before > 0 && j->from - before < BETWEEN && detect_is_one_of(s.data[before - 1], between))
-        before--;
-    while (behind - j->to < BETWEEN && detect_is_one_of(plain_byte(s, behind), between))
-        behind++;
-    return (before > 0 && detect_is_digit(s.data[before - 1])) || detect_is_digit(plain_byte(s, behind));
+    return number_next(s, j->from, -1) || number_next(s, j->to, 1);
 }
 
 /* Groups that a space between them leaves as cards have them are put together so; here is what it would part.
@@ -157,6 +166,33 @@ static bool is_iban(struct str s)
     return rest == 1;
 }
 
+static bool is_dashed(char c)
+{
+    return detect_is_digit(c) || c == '-';
+}
+
+static bool is_grouped(char c)
+{
+    return detect_is_digit(c) || detect_is_upper(c) || c == ' ';
+}
+
+/* "IBAN DE74 3704 004" | "4 0817 2649 53" */
+static bool is_grouped_iban(const struct joined *j)
+{
+    char compact[2 * PIECE];
+    size_t n = 0, digits = 0, cut = 0;
+    for (size_t i = 0; i < j->n; i++) {
+        digits += detect_is_digit(j->text[i]);
+        cut = i == j->cut ? n : cut;
+        if (j->text[i] != ' ')
+            compact[n++] = j->text[i];
+    }
+    for (size_t from = 0; from < cut && digits >= 12; from++)
+        if (is_iban((struct str){compact + from, n - from}))
+            return true;
+    return false;
+}
+
 static bool is_token(const struct joined *j)
 {
     static const char *const begins[] = {"ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-", "sk-",
@@ -172,12 +208,19 @@ bool plain_is_value(struct str s, size_t left, size_t right)
     struct joined j;
     char digits[PIECE];
     char before = left > 0 ? s.data[left - 1] : ' ', behind = plain_byte(s, right);
+    bool both = detect_is_digit(before) && detect_is_digit(behind);
+    if (both && join(s, left, right, detect_is_digit, &j) && is_card(j.text, j.n) && is_run_cut(&j) &&
+        !is_listed(s, &j))
+        return true;
+    if (is_dashed(before) && is_dashed(behind) && join(s, left, right, is_dashed, &j) && is_ssn(text_of(&j)))
+        return true;
     if (is_number(before) && is_number(behind) && join(s, left, right, is_number, &j)) {
         size_t n = digits_of(&j, digits);
-        if ((is_card(digits, n) && is_run_cut(&j) && !is_listed(s, &j)) || is_ssn(text_of(&j)) ||
-            is_phone(&j, n))
+        if ((is_card(digits, n) && is_run_cut(&j) && !is_listed(s, &j)) || is_phone(&j, n))
             return true;
     }
+    if (both && join(s, left, right, is_grouped, &j) && is_grouped_iban(&j))
+        return true;
     return is_mail(before) && is_mail(behind) && join(s, left, right, is_mail, &j) &&
            (is_address(&j) || is_iban(text_of(&j)) || is_token(&j));
 }

@@ -216,6 +216,24 @@ static void what_cannot_be_masked_stays(void **state)
     arena_free(a);
 }
 
+/* Full-width digits were left as they are in what had another form; what is spelled out beside a masked one
+ * ran into that one's blank and was not found again. */
+static void what_is_written_otherwise_is_masked_or_stays(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    static const char wide[] = "\xEF\xBC\x94\xEF\xBC\x95\xEF\xBC\x93\xEF\xBC\x99"
+                               "5787 63621486";
+    struct str text = leaves(request_of(a, "gpt",
+        arena_printf(a, "IBAN: \"quoted\" %s 4539578763621486, please write a polite reply to it", wide)
+            .data));
+    assert_false(holds(text, "\xEF\xBC\x94\xEF\xBC\x95"));
+    stays(request_of(a, "gpt",
+              "please note that it is 4 5 3 9   5 7 8 7   6 3 6 2   1 4 8 6 4539578763621486 for now"),
+        "is left after masking");
+    arena_free(a);
+}
+
 /* A stand-in's name may be somebody's: beside findings it left, and his wife was taken for him. */
 static void john_smith_left_beside_his_address(void **state)
 {
@@ -388,6 +406,7 @@ int main(void)
         cmocka_unit_test(pseudonyms_of_cards_and_accounts_have_right_check_digits),
         cmocka_unit_test(a_conversation_keeps_its_pseudonyms),
         cmocka_unit_test(what_cannot_be_masked_stays),
+        cmocka_unit_test(what_is_written_otherwise_is_masked_or_stays),
         cmocka_unit_test(john_smith_left_beside_his_address),
         cmocka_unit_test(an_account_number_beside_a_telephone_number_stayed),
         cmocka_unit_test(half_of_what_is_cut_over_two_parts_left),
