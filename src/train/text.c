@@ -33,7 +33,7 @@ static int text_make(const struct gguf_writer *w, struct train_text *t, struct e
     int rc = gguf_writer_header(w, &t->bytes, err);
     rc = rc ? rc : gguf_open_memory(t->bytes.data, t->bytes.len, &t->gguf, err);
     rc = rc ? rc : tokenizer_create(t->gguf, &t->tokenizer, err);
-    rc = rc ? rc : gguf_get_str(t->gguf, "tokenizer.chat_template", STR_NONE, &setup.source, err);
+    rc = rc ? rc : chat_template_sources(t->gguf, &setup.source, &setup.with_tools, err);
     if (rc)
         return rc;
     setup.ctx = t->tokenizer;

@@ -66,6 +66,32 @@ test('a llama becomes a file: rows turned, names, keys, tokenizer, template, sam
   assert.deepEqual(JSON.parse(ids), [256, 258, 32, 259, 262, 120]);
 });
 
+test('a template for tools was kept by convert, passed over by render and lost by export; a template in a file of its own came second', () => {
+  const m = model('llama');
+  put(at('two'), m);
+  const settings = JSON.parse(readFileSync(at('two/tokenizer_config.json'), 'utf8'));
+  settings.chat_template = [{ name: 'default', template: 'D {{ messages[0].content }}' }, { name: 'tool_use', template: 'T {{ tools[0].function.name }} {{ messages[0].content }}' }];
+  writeFileSync(at('two/tokenizer_config.json'), JSON.stringify(settings));
+  run('convert', 'two', '-o', 'two.gguf');
+  const render = (file, more) => start(['render', '--model', file], JSON.stringify({ messages: [{ role: 'user', content: 'q' }], ...more })).stdout;
+  const tools = [{ type: 'function', function: { name: 'f', parameters: {} } }];
+  assert.deepEqual([render('two.gguf', {}), render('two.gguf', { tools })], ['D q', 'T f q']);
+  run('export', 'two.gguf', 'two-out');
+  assert.deepEqual(JSON.parse(readFileSync(at('two-out/tokenizer_config.json'), 'utf8')).chat_template, settings.chat_template);
+  writeFileSync(at('two/chat_template.jinja'), 'F {{ messages[0].content }}');
+  run('convert', 'two', '-o', 'two.gguf');
+  assert.equal(render('two.gguf', { tools }), 'F q');
+});
+
+test('what ends an answer was read from generation_config.json alone', () => {
+  const m = model('llama');
+  m.config.eos_token_id = [m.config.eos_token_id, 260].flat();
+  put(at('ends'), m);
+  rmSync(at('ends/generation_config.json'), { force: true });
+  run('convert', 'ends', '-o', 'ends.gguf');
+  assert.match(JSON.stringify(show('ends.gguf')), /tokenizer\.ggml\.eot_token_id/);
+});
+
 test('each architecture goes to a file and back, and nothing is lost', () => {
   for (const kind of ['llama', 'mistral', 'smollm3', 'qwen2', 'qwen2moe', 'qwen3', 'qwen3moe', 'gemma', 'granite', 'olmo2', 'olmo3', 'glm4', 'cohere', 'coherePlus', 'cohere2', 'gemma2', 'gemma3', 'gemma4', 'gemma4moe', 'phi3', 'mixtral', 'lfm2', 'lfm2moe', 'granitemoe', 'glm4moe', 'deepseek2', 'deepseek3', 'gptoss', 'ministral3', 'qwen35', 'qwen35moe']) {
     const m = model(kind, { seed: 7, layers: kind === 'gemma2' ? 26 : undefined });

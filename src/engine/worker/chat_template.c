@@ -5,11 +5,14 @@
 
 #include "base/arena.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "engine/worker/template.h"
 
 struct chat_template {
     struct arena *arena;
     struct template *template;
+    struct chat_template *with_tools; /* stands in where a conversation has tools; NULL: none does */
+    struct error with_tools_error;    /* why none does, though the file has one */
     struct str bos, eos;
     const char *fallback;
     bool takes_parts;     /* content may be a list of parts */
@@ -148,6 +151,12 @@ static struct str text_or_none(struct str token)
     return str_utf8_valid(token) ? token : STR_NONE;
 }
 
+int chat_template_sources(const struct gguf *g, struct str *source, struct str *with_tools, struct error *err)
+{
+    int rc = gguf_get_str(g, "tokenizer.chat_template", STR_NONE, source, err);
+    return rc ? rc : gguf_get_str(g, "tokenizer.chat_template.tool_use", STR_NONE, with_tools, err);
+}
+
 int chat_template_create(
     const struct chat_template_setup *setup, struct chat_template **out, struct error *err)
 {
@@ -171,6 +180,14 @@ int chat_template_create(
         return rc;
     }
     abilities_find(t, source);
+    if (setup->with_tools.len > 0) {
+        struct chat_template_setup more = *setup;
+        more.source = setup->with_tools;
+        more.with_tools = STR_NONE;
+        if (chat_template_create(&more, &t->with_tools, &t->with_tools_error))
+            log_warn("prompt", "the model's chat template for tools cannot be used: %s",
+                t->with_tools_error.message);
+    }
     *out = t;
     return 0;
 }
@@ -179,6 +196,7 @@ void chat_template_free(struct chat_template *t)
 {
     if (!t)
         return;
+    chat_template_free(t->with_tools);
     template_free(t->template);
     arena_free(t->arena);
 }
@@ -406,6 +424,11 @@ int chat_template_render(
     if (!json_is_array(messages) || json_array_size(messages) > LIMIT_MESSAGES)
         return error_set(
             err, ERROR_INVALID, "'messages' must be a list of at most %d messages", LIMIT_MESSAGES);
+    if (json_array_size(json_object_get(body, "tools")) > 0) {
+        if (t->with_tools_error.code)
+            return error_set(err, t->with_tools_error.code, "%s", t->with_tools_error.message);
+        t = t->with_tools ? t->with_tools : t;
+    }
     int rc = json_get_str(body, "now", &now, err);
     if (rc)
         return rc;

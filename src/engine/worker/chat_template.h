@@ -6,12 +6,14 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "engine/worker/gguf.h"
 #include "json/json.h"
 
 struct chat_template;
 
 struct chat_template_setup {
     struct str source;       /* the file's template; empty: it has none */
+    struct str with_tools;   /* its other one, where there are tools; empty: `source` is for these, too */
     struct str architecture; /* general.architecture, may be empty */
     struct str bos, eos;     /* as the vocabulary spells them, may be empty */
     /* Does the vocabulary have this token? NULL: it is not known. */
@@ -19,7 +21,12 @@ struct chat_template_setup {
     void *ctx;
 };
 
-/* Everything in `setup` is copied. ERROR_INVALID names the line where the source cannot be read. */
+/* What a file has of them; empty where it has none. */
+int chat_template_sources(
+    const struct gguf *g, struct str *source, struct str *with_tools, struct error *err) MUST_USE;
+
+/* Everything in `setup` is copied. ERROR_INVALID names the line where the source cannot be read; what is
+ * wrong with the one for tools is told to who brings tools. */
 int chat_template_create(
     const struct chat_template_setup *setup, struct chat_template **out, struct error *err) MUST_USE;
 void chat_template_free(struct chat_template *t); /* NULL is allowed */

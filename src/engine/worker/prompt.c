@@ -31,7 +31,7 @@ static int template_create(
     if (s->gguf)
         rc = gguf_get_str(s->gguf, "general.architecture", STR_NONE, &setup.architecture, err);
     if (rc == 0 && s->gguf && source.len == 0)
-        rc = gguf_get_str(s->gguf, "tokenizer.chat_template", STR_NONE, &setup.source, err);
+        rc = chat_template_sources(s->gguf, &setup.source, &setup.with_tools, err);
     return rc ? rc : chat_template_create(&setup, out, err);
 }
 

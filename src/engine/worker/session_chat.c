@@ -8,6 +8,7 @@
 #include "engine/worker/constraint.h"
 #include "base/clock.h"
 #include "base/rand.h"
+#include "engine/worker/chat_template.h"
 #include "engine/worker/logprobs.h"
 #include "engine/worker/measure.h"
 #include "engine/worker/prompt.h"
@@ -436,13 +437,13 @@ static int reply_begin(struct call *call, const struct chat_work *work, const st
     struct constraint_prompt *prompt, struct error *err)
 {
     struct answer *a = call->data;
-    struct str template = STR_NONE;
+    struct str template, with_tools;
     const struct reply_sink sink = {on_text, on_reasoning, on_tool_call, call};
-    int rc = gguf_get_str(call->session->gguf, "tokenizer.chat_template", STR_NONE, &template, err);
+    int rc = chat_template_sources(call->session->gguf, &template, &with_tools, err);
     if (rc || !work->body)
         return rc;
     json_t *tools = json_object_get(work->body, "tools");
-    prompt->form = reply_form_of(template);
+    prompt->form = reply_form_of(json_array_size(tools) > 0 && with_tools.len > 0 ? with_tools : template);
     prompt_look(call->session, tokens, prompt);
     /* The request goes before the answer ends. */
     a->tools = json_deep_copy(tools);

@@ -57,14 +57,15 @@ static void ids_write(const struct hf_tokens *t, const struct hf_config *c, stru
     }
 }
 
-/* generation_config.json may list more that end an answer. */
+/* generation_config.json, or where there is none config.json, may list more that end an answer. */
 static void ends_write(const struct hf_tokens *t, const struct hf_config *c,
     const struct json_item *generation, struct gguf_writer *w)
 {
     static const char *const names[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
     const int64_t eos = id_find(t, c, "eos");
+    const struct json_item *said = hf_given(generation, "eos_token_id");
     size_t n = 0;
-    json_item_each(i, hf_given(generation, "eos_token_id")) {
+    json_item_each(i, said ? said : hf_given(c->root, "eos_token_id")) {
         int64_t id;
         if (n < 2 && json_item_int(i, &id) && id >= 0 && id < t->n && id != eos &&
             t->types[id] == HF_TOKEN_CONTROL)
@@ -141,19 +142,21 @@ static int templates_write(
     return 0;
 }
 
+/* A file of its own stands above what tokenizer_config.json says. */
 static int template_write(
     const struct hf_tokens *t, const char *folder, struct gguf_writer *w, struct error *err)
 {
     const char *path = arena_printf(t->arena, "%s/chat_template.jinja", folder).data;
     const struct json_item *said = hf_given(t->settings, "chat_template");
+    const bool own = access(path, F_OK) == 0;
     struct str text = json_item_str(said);
     struct json_view v;
     const struct json_item *root = NULL;
     int rc = 0;
-    if (json_item_is(said, JSON_ITEM_ARRAY))
+    if (!own && json_item_is(said, JSON_ITEM_ARRAY))
         return templates_write(t, said, w, err);
     json_view_init(&v);
-    if (text.len == 0 && access(path, F_OK) == 0)
+    if (own)
         rc = file_read(t->arena, path, LIMIT_TEMPLATE_SOURCE, &text, err);
     else if (text.len == 0)
         rc = hf_json_read(t->arena, folder, "chat_template.json", &v, &root, err);

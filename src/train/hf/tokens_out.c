@@ -431,11 +431,46 @@ static void token_make(const struct vocabulary *v, const char *key, int64_t id, 
     json_write_str(w, v->texts[id]);
 }
 
+static void named_make(struct str name, struct str text, struct json_writer *w)
+{
+    json_object_begin(w);
+    json_member_str(w, "name", name);
+    json_member_str(w, "template", text);
+    json_object_end(w);
+}
+
+/* One, or a list of it and those for other uses ("tool_use"). */
+static int templates_make(const struct vocabulary *v, struct json_writer *w, struct error *err)
+{
+    struct str text, name;
+    struct gguf_array names;
+    size_t at = 0;
+    int rc = gguf_get_str(v->gguf, "tokenizer.chat_template", STR_NONE, &text, err);
+    rc = rc ? rc : gguf_get_array(v->gguf, "tokenizer.chat_templates", GGUF_STRING, &names, err);
+    if (rc || (text.len == 0 && names.count == 0))
+        return rc;
+    json_key(w, "chat_template");
+    if (names.count == 0) {
+        json_write_str(w, text);
+        return 0;
+    }
+    json_array_begin(w);
+    if (text.len > 0)
+        named_make(STR("default"), text, w);
+    while (rc == 0 && gguf_array_next(&names, &at, &name)) {
+        char key[128];
+        snprintf(key, sizeof key, "tokenizer.chat_template." STR_FMT, STR_ARG(str_slice(name, 0, 64)));
+        rc = gguf_get_str(v->gguf, key, STR_NONE, &text, err);
+        if (rc == 0 && text.len > 0)
+            named_make(name, text, w);
+    }
+    json_array_end(w);
+    return rc;
+}
+
 static int settings_make(const struct vocabulary *v, struct buf *out, struct error *err)
 {
     struct json_writer w;
-    struct str template;
-    int rc = gguf_get_str(v->gguf, "tokenizer.chat_template", STR_NONE, &template, err);
     json_writer_init(&w, out);
     json_object_begin(&w);
     text_make(&w, "tokenizer_class", v->scores ? "LlamaTokenizerFast" : "PreTrainedTokenizerFast");
@@ -446,10 +481,7 @@ static int settings_make(const struct vocabulary *v, struct buf *out, struct err
     bool_make(&w, "add_bos_token", v->add_bos);
     bool_make(&w, "add_eos_token", v->add_eos);
     bool_make(&w, "clean_up_tokenization_spaces", false);
-    if (template.len > 0) {
-        json_key(&w, "chat_template");
-        json_write_str(&w, template);
-    }
+    int rc = templates_make(v, &w, err);
     json_object_end(&w);
     buf_append_char(out, '\n');
     return rc;

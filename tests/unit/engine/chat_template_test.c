@@ -223,6 +223,36 @@ static void test_bad_setup(void **state)
     chat_template_free(NULL);
 }
 
+/* Command R's and Hermes' files have a second template; the first one does not know of tools. */
+static void test_tools_went_through_the_template_that_knows_none(void **state)
+{
+    (void)state;
+    struct chat_template_setup setup = {.source = STR("{{ messages[0].content }}"),
+        .with_tools = STR("{{ tools[0].function.name }}: {{ messages[0].content }}")};
+    const char *const tools = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":"
+                              "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]}";
+    const char *const none = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":[]}";
+    struct chat_template *t = NULL;
+    struct error err;
+    struct buf out;
+    assert_int_equal(chat_template_create(&setup, &t, &err), 0);
+    assert_int_equal(render(t, tools, &out, &err), 0);
+    assert_string_equal(out.data, "f: a");
+    buf_free(&out);
+    assert_int_equal(render(t, none, &out, &err), 0);
+    assert_string_equal(out.data, "a");
+    buf_free(&out);
+    chat_template_free(t);
+    setup.with_tools = STR("{% if %}"); /* the other one works, still */
+    assert_int_equal(chat_template_create(&setup, &t, &err), 0);
+    assert_int_equal(render(t, none, &out, &err), 0);
+    buf_free(&out);
+    assert_int_equal(render(t, tools, &out, &err), ERROR_INVALID);
+    assert_non_null(strstr(err.message, "line 1"));
+    buf_free(&out);
+    chat_template_free(t);
+}
+
 /* Nothing that is brought into line may change a conversation that is in the templates' own form. */
 static void test_shared_cases(void **state)
 {
@@ -270,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_content), cmocka_unit_test(test_developer),
         cmocka_unit_test(test_no_content_is_none_or_empty_as_the_template_takes_it),
         cmocka_unit_test(test_fallbacks), cmocka_unit_test(test_bad_setup),
+        cmocka_unit_test(test_tools_went_through_the_template_that_knows_none),
         cmocka_unit_test(test_shared_cases)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
