@@ -138,7 +138,7 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
     if (kinds & CUE(live) && to < c->n_words)
         c->words[to].kinds |= CUE(housed);
     kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro) |
-               CUE(figure) | CUE(tens) | CUE(turn) | CUE(either));
+               CUE(figure) | CUE(tens) | CUE(turn) | CUE(either) | CUE(thing));
     if (kinds == 0)
         return;
     if (c->scan->rc == 0 && (c->n_atoms < c->room_atoms || atoms_grow(c)))
@@ -165,11 +165,12 @@ static bool between(const struct detect_context *c, const struct rule *r, size_t
 static void rules_apply(struct detect_context *c, size_t at)
 {
     const struct detect_atom *a = &c->atoms[at];
-    if (!(a->kinds & RULE_CUES))
+    const uint64_t kinds = a->kinds | (detect_bare_kin(c, a) ? CUE(kin) : 0);
+    if (!(kinds & RULE_CUES))
         return;
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         const struct rule *rule = &rules[r];
-        bool forward = a->kinds & rule->first, backward = rule->either && a->kinds & rule->second;
+        bool forward = kinds & rule->first, backward = rule->either && kinds & rule->second;
         if ((!forward && !backward) || c->words[a->to - 1].flags & rule->ends)
             continue;
         for (size_t i = at + 1; i < c->n_atoms && c->atoms[i].from < a->to + rule->within; i++) {
@@ -323,30 +324,6 @@ static void card_look(struct detect_context *c, const struct detect_atom *a)
     words_add(c, &account, from, at, 0.6);
 }
 
-/* "password: SecureString! = null": a type that is declared, not a password that is told, and only where the
- * default says so: "password: TopSecretInput!" is one. */
-static bool is_type(struct str word, struct str behind)
-{
-    static const char *const ends[] = {"String", "Int", "Bool", "Boolean", "Float", "Bytes", "Type", "Input"};
-    bool is = false;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        is = is || str_ends(word, str_from(ends[i]));
-    return is && str_starts(behind, STR("! ="));
-}
-
-/* "pass=ZubrzyceRano!": no digit, but a capital within and a sign behind, as words of texts and programs
- * seldom have. ('&' and '*' do stand behind those, in addresses and beside pointers.) */
-static bool humped(const struct detect_context *c, const struct detect_word *w)
-{
-    const struct str text = c->scan->text, word = str_slice(text, w->start, w->end);
-    bool hump = false;
-    for (size_t i = 1; i < word.len; i++)
-        hump = hump || (word.data[i - 1] >= 'a' && word.data[i - 1] <= 'z' && word.data[i] >= 'A' &&
-                           word.data[i] <= 'Z');
-    return hump && w->end < text.len && memchr("!#$%", text.data[w->end], 4) &&
-           !is_type(word, str_slice(text, w->end, text.len));
-}
-
 /* With what stands behind it, for a word ends at a sign: "ZubrzyceRano!23x". */
 static void humped_add(struct detect_context *c, size_t word)
 {
@@ -371,7 +348,7 @@ static bool pass_look(struct detect_context *c, const struct detect_atom *a)
         digit = digit || detect_is_digit(c->scan->text.data[i]);
     }
     if (said && a->to < c->n_words && detect_word_length(&c->words[a->to]) >= LEAST_UNSAID &&
-        humped(c, &c->words[a->to])) {
+        detect_humped(c, &c->words[a->to])) {
         humped_add(c, a->to);
         return true;
     }
@@ -388,6 +365,13 @@ static void password_look(struct detect_context *c, const struct detect_atom *a)
         return;
     if (!(a->kinds & CUE(password)))
         return;
+    bool made_up = false;
+    size_t at_once, digits, behind = value_find(c, a->to, 1, &at_once, &digits, &made_up);
+    if (behind > 0 && digits >= 4 && !made_up && a->kinds & (CUE(opens) | CUE(spoken)) &&
+        detect_owned(c, a)) {
+        words_add(c, &access_code, at_once, behind, 0.6);
+        return;
+    }
     for (size_t i = a->to; i < c->n_words && i < a->to + 9 && same_sentence(c, a->from, i); i++) {
         size_t from, length, end;
         bool fake, says = detect_word_is(&c->words[i], CUE(copula)) ||
@@ -414,12 +398,21 @@ static bool known_before(const struct detect_context *c, size_t at)
     return false;
 }
 
+/* A number of a person, up to four words behind what it is called; one of many digits, up to eight. */
+static size_t id_find(const struct detect_context *c, size_t at, size_t *from, size_t *length, bool *fake)
+{
+    enum { NEAR = 4, FAR = 8, LEAST = 5, MANY = 8 };
+    const size_t end = value_find(c, at, FAR, from, length, fake);
+    return end > 0 && *length >= (*from < at + NEAR ? LEAST : MANY) ? end : 0;
+}
+
 static void values_look(struct detect_context *c, const struct detect_atom *a)
 {
     struct detect_atom in_words;
+    struct str value;
     size_t from, length, end;
     bool fake;
-    if (a->kinds & CUE(idword) && (end = value_find(c, a->to, 4, &from, &length, &fake)) > 0 && length >= 5) {
+    if (a->kinds & CUE(idword) && (end = id_find(c, a->to, &from, &length, &fake)) > 0) {
         words_add(c, &id_number, from, end, fake ? 0.2 : 0.6);
         c->seen |= fake ? 0 : CUE(idword);
     }
@@ -431,21 +424,20 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
         words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
     if (a->kinds & (CUE(password) | CUE(pass)))
         password_look(c, a);
+    if (a->kinds & CUE(rated) && a->from < c->owned && detect_rated(c, a, &value))
+        detect_add(c->scan, &access_code, (size_t)(value.data - c->scan->text.data),
+            (size_t)(value.data - c->scan->text.data) + value.len, 0.6);
     if (detect_told(c, a, &in_words))
         words_add(c, &told, in_words.from, in_words.to, in_words.kinds & CUE(counted) ? 0.2 : 0.6);
     if (!(a->kinds & CUE(dob)))
         return;
-    size_t parts = 0, first = 0, last = 0;
-    for (size_t i = a->to; i < c->n_words && i < a->to + 7; i++)
-        if (c->words[i].flags & WORD_DIGIT && detect_word_length(&c->words[i]) <= 4) {
-            first = parts++ ? first : i;
-            last = i + 1;
-        }
-    if (parts < 2)
+    struct detect_atom date;
+    if (!detect_birth_date(c, a, &date))
         return;
-    struct str date = str_slice(c->scan->text, c->words[first].start, c->words[last - 1].end);
-    bool known = known_before(c, a->from) || detect_known_date(date);
-    words_add(c, &birth, first, last, known ? 0.2 : 0.6);
+    bool known =
+        known_before(c, a->from) || detect_birth_told(c, a, &date) ||
+        detect_known_date(str_slice(c->scan->text, c->words[date.from].start, c->words[date.to - 1].end));
+    words_add(c, &birth, date.from, date.to, known ? 0.2 : 0.6);
     c->seen |= known ? 0 : CUE(dob);
 }
 
@@ -454,7 +446,7 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
     (RULE_CUES | ILL | CUE(fin) | CUE(legal) | CUE(mark) | CUE(personal) | CUE(label) | CUE(privilege) |     \
         CUE(idword) | CUE(account) | CUE(card) | CUE(access) | CUE(password) | CUE(pass) | CUE(dob) |        \
         CUE(role) | CUE(clinic) | CUE(stamp) | CUE(belief) | CUE(opens) | CUE(earns) | CUE(shuts) |          \
-        CUE(spoken) | CUE(seed) | CUE(body))
+        CUE(spoken) | CUE(seed) | CUE(body) | CUE(rated) | CUE(bare))
 
 static void statements_look(struct detect_context *c)
 {
@@ -463,7 +455,7 @@ static void statements_look(struct detect_context *c)
         const struct detect_type *type;
     } direct[] = {{CUE(body), &health}, {CUE(fin), &finance}, {CUE(legal), &legal}, {CUE(mark), &marked},
         {CUE(personal), &intimate}};
-    struct detect_atom earner;
+    struct detect_atom found;
     for (size_t i = 0; i < c->n_atoms; i++) {
         const struct detect_atom *a = &c->atoms[i];
         if (!(a->kinds & STATEMENT_CUES))
@@ -471,8 +463,10 @@ static void statements_look(struct detect_context *c)
         for (size_t d = 0; d < sizeof direct / sizeof *direct; d++)
             if (a->kinds & direct[d].cue)
                 words_add(c, direct[d].type, a->from, a->to, 0.6);
-        if (a->kinds & CUE(earns) && detect_earner(c, a, &earner))
-            words_add(c, &finance, earner.from, earner.to, 0.6);
+        if (a->kinds & CUE(earns) && detect_earner(c, a, &found))
+            words_add(c, &finance, found.from, found.to, 0.6);
+        if ((a->kinds & CUE(kin) || detect_bare_kin(c, a)) && detect_dose(c, a, &found))
+            words_add(c, &health, found.from, found.to, 0.6);
         if (a->kinds & (CUE(label) | CUE(privilege)) && stands_alone(c, a))
             words_add(c, a->kinds & CUE(label) ? &marked : &legal, a->from, a->to, 0.6);
         if (a->kinds & CUE(stamp) &&
@@ -545,7 +539,7 @@ static void piece_look(struct detect_context *c)
     statements_look(c);
 }
 
-/* What shows only in the whole: a person and a record; a name beside what is private. */
+/* What shows only in the whole: a person and a record; who lives where. */
 static void whole_look(struct detect_context *c)
 {
     struct detect_scan *s = c->scan;
@@ -554,18 +548,7 @@ static void whole_look(struct detect_context *c)
         ((c->seen & (CUE(role) | CUE(clinic)) && c->n_health > 1) || c->n_health > 2 ||
             (c->seen & CUE(ill) && c->seen & (CUE(idword) | CUE(dob)))))
         detect_add(s, &record, c->first_health.from, c->first_health.to, 0.6);
-    bool private = c->private || ((c->seen & CUE(named)) && (c->seen & CUE(housed)));
-    if (c->n_persons > 1 && c->n_beliefs > 1)
-    private = true;
-    for (size_t i = 0; i < s->n_hits && !private; i++)
-    private = s->hits[i].score >= DETECT_SURE &&
-              s->hits[i].type->category &
-                  (ROUTER_PII | ROUTER_PHI | ROUTER_FINANCIAL | ROUTER_PERSONAL | ROUTER_LEGAL);
-    for (size_t i = 0; i < s->n_hits && private; i++)
-        if ((s->hits[i].type == detect_persons_family.types[0] ||
-                s->hits[i].type == detect_places_family.types[0]) &&
-            s->hits[i].score >= 0.4 && s->hits[i].score < DETECT_SURE)
-            s->hits[i].score = 0.6;
+    detect_residents(c);
 }
 
 void detect_context_scan(struct detect_scan *s)

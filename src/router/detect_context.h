@@ -60,6 +60,24 @@ bool detect_spelled(
 /* Who by a full name, or by a name and what one is to the writer, earns how much, around CUE(earns). */
 bool detect_earner(const struct detect_context *c, const struct detect_atom *earns, struct detect_atom *out);
 
+/* A dose behind who takes it; a password before what is asked about it (CUE(rated)); is a password's word
+ * told with whose it is? */
+bool detect_dose(const struct detect_context *c, const struct detect_atom *who, struct detect_atom *out);
+bool detect_rated(const struct detect_context *c, const struct detect_atom *rated, struct str *password);
+bool detect_owned(const struct detect_context *c, const struct detect_atom *password);
+bool detect_humped(const struct detect_context *c, const struct detect_word *w);
+/* "dad", where a sentence begins with it: the writer's own. */
+bool detect_bare_kin(const struct detect_context *c, const struct detect_atom *a);
+
+/* The date behind a word for birth; does an encyclopaedia tell it: "(born 1 May 1950) is a ..."? */
+bool detect_birth_date(
+    const struct detect_context *c, const struct detect_atom *born, struct detect_atom *date);
+bool detect_birth_told(
+    const struct detect_context *c, const struct detect_atom *born, const struct detect_atom *date);
+
+/* Makes names and addresses sure that stand beside each other, or beside what is private. */
+void detect_residents(struct detect_context *c);
+
 /* Is a phrase of that kind begun within [from, to)? */
 bool detect_atom_in(const struct detect_context *c, uint64_t kinds, size_t from, size_t to);
 /* How many of the words [from, to) stand in phrases of that kind, wherever those begin. */

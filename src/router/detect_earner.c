@@ -24,6 +24,19 @@ static bool known_to_us(const struct detect_context *c, size_t given)
     return ours && given_name(&c->words[given]);
 }
 
+/* "Twenty five points", "30 gold coins". */
+static bool of_things(const struct detect_context *c, size_t sum_end)
+{
+    enum { WITHIN = 2 };
+    for (size_t i = sum_end; i < c->n_words && i < sum_end + WITHIN; i++) {
+        if (c->words[i].sentence != c->words[i - 1].sentence)
+            return false;
+        if (detect_word_is(&c->words[i], CUE(thing)))
+            return true;
+    }
+    return false;
+}
+
 /* Figures, or two words of them: "thirty-one five"; 0: none, else the word behind. */
 static size_t sum_end(const struct detect_context *c, size_t from)
 {
@@ -46,7 +59,7 @@ bool detect_earner(const struct detect_context *c, const struct detect_atom *ear
 {
     enum { BEFORE = 6 };
     const size_t sum = sum_end(c, earns->to);
-    for (size_t at = earns->from; sum && at > 0 && at + BEFORE > earns->from; at--) {
+    for (size_t at = earns->from; sum && !of_things(c, sum) && at > 0 && at + BEFORE > earns->from; at--) {
         const size_t name = at - 1;
         if (c->words[name].sentence != c->words[earns->from].sentence)
             break;

@@ -396,12 +396,13 @@ static bool trunk_check(struct detect_scan *s, const struct number *whole)
     for (size_t i = 2; i < n.n_groups; i++)
         if (i > 2 && n.group[i].separator != n.group[2].separator)
             groups_drop(&n, i);
-    while (n.n_groups > 1 && n.n_digits > 11)
+    const size_t most = strncmp(n.digits, "015", 3) == 0 ? 12 : 11; /* German mobiles */
+    while (n.n_groups > 1 && n.n_digits > most)
         groups_drop(&n, n.n_groups - 1);
     if (n.n_groups < 2 || n.n_digits < 9 || n.digits[0] != '0' || n.digits[1] == '0' ||
         n.group[0].digits < 2 || n.group[n.n_groups - 1].digits < 2 || date_like(&n))
         return false;
-    return phone_add(s, n.start, n.group[n.n_groups - 1].end, 0.55);
+    return phone_add(s, n.start, n.group[n.n_groups - 1].end, detect_made_up(digits_of(&n)) ? 0.2 : 0.55);
 }
 
 static bool phone_check(struct detect_scan *s, const struct number *n)

@@ -307,6 +307,11 @@ const struct detect_secret detect_secrets[] = {
         "*[\"']?\\K(?=[^\\s\"']{0,60}[0-9])(?=[^\\s\"']{0,60}"
         "[A-Za-z])[^\\s\"'$<{/]{6,64}+",
         2.5),
+    /* A program's third argument: where, who, and the password. */
+    TOKEN("CONNECT_PASSWORD", "pdo(,mysqli(,mysqli_connect(,getconnection(",
+        "(?:PDO|mysqli|mysqli_connect|getConnection)\\([ \\t]*[\"'][^\"'\\n]{1,200}[\"'],[ \\t]*[\"'][^\"'\\n]{1,64}[\"'],"
+        "[ \\t]*[\"']\\K(?=[^\"'\\s]{0,60}[0-9!#%&*])[^\"'\\s]{6,64}(?=[\"'])",
+        2.5),
     VALUE("GENERIC_API_KEY",
         "access,auth,api,credential,creds,key,passw,passphrase,secret,token,pwd,kennwort,passwort,contraseña,"
         "clave",

@@ -1,0 +1,167 @@
+/* Statements that are a value beside a word: a dose, a password that is asked about, a date of birth. */
+#include "router/detect_context.h"
+
+static struct str text_of(const struct detect_context *c, size_t from, size_t to)
+{
+    return str_slice(c->scan->text, c->words[from].start, c->words[to - 1].end);
+}
+
+/* "200mg", "0.5 mcg". */
+static bool is_dose(const struct detect_context *c, size_t i)
+{
+    static const char *const units[] = {"mg", "mcg", "mikrogramm", "milligramm", "milligrams"};
+    struct str word = text_of(c, i, i + 1);
+    size_t digits = 0;
+    if (!(c->words[i].flags & WORD_DIGIT))
+        return false;
+    while (digits < word.len && detect_is_digit(word.data[digits]))
+        digits++;
+    if (digits == word.len && i + 1 < c->n_words && c->words[i + 1].start - c->words[i].end <= 1)
+        word = text_of(c, i + 1, i + 2);
+    else
+        word = str_slice(word, digits, word.len);
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++)
+        if (str_is_nocase(word, units[u]))
+            return true;
+    return false;
+}
+
+/* "My son, 9, is on 200mg lamotrigine": whatever it is that somebody takes. */
+bool detect_dose(const struct detect_context *c, const struct detect_atom *who, struct detect_atom *out)
+{
+    enum { WITHIN = 9 };
+    for (size_t i = who->to; i < c->n_words && i < who->to + WITHIN; i++) {
+        if (c->words[i].sentence != c->words[who->from].sentence || detect_word_is(&c->words[i], CUE(topic)))
+            return false;
+        if (is_dose(c, i)) {
+            *out = (struct detect_atom){CUE(health), who->from, i + 1};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Small letters and digits, and so long as only what somebody made up is: "Harrowgate-Otter7". */
+static bool may_be_password(struct str value)
+{
+    enum { LEAST = 9 };
+    size_t small = 0, digits = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        small += detect_is_lower(value.data[i]);
+        digits += detect_is_digit(value.data[i]);
+    }
+    return value.len >= LEAST && small > 1 && digits > 0;
+}
+
+/* The bytes between blanks that the word at i is in. */
+static struct str token_of(const struct detect_context *c, size_t i)
+{
+    const struct str text = c->scan->text;
+    size_t from = c->words[i].start, to = c->words[i].end;
+    while (from > 0 && !detect_is_one_of(text.data[from - 1], " \t\r\n\"'`(,:"))
+        from--;
+    while (to < text.len && !detect_is_one_of(text.data[to], " \t\r\n\"'`),:?"))
+        to++;
+    return str_slice(text, from, to);
+}
+
+/* "Is Harrowgate-Otter7 strong enough?", "... est assez solide": its words stand right before. */
+bool detect_rated(const struct detect_context *c, const struct detect_atom *rated, struct str *password)
+{
+    size_t at = rated->from;
+    while (at > 0 && rated->from - at < 2 && detect_word_is(&c->words[at - 1], CUE(copula)))
+        at--;
+    if (at == 0 || c->words[at - 1].sentence != c->words[rated->from].sentence)
+        return false;
+    *password = token_of(c, at - 1);
+    return may_be_password(*password);
+}
+
+/* "My bank pin, 6093", "her phone's passcode 4417": the value stands right behind. */
+bool detect_owned(const struct detect_context *c, const struct detect_atom *password)
+{
+    enum { BEFORE = 3 };
+    const uint64_t whose = CUE(mine) | CUE(theirs) | CUE(kin);
+    for (size_t i = password->from; i-- > 0 && password->from - i <= BEFORE &&
+                                    c->words[i].sentence == c->words[password->from].sentence;)
+        if ((c->words[i].kinds | c->words[i].begins) & whose)
+            return true;
+    return false;
+}
+
+/* Does a form's blank stand between, or a sum? "Born at ______", "Contract 4+4". */
+static bool is_apart(const struct detect_context *c, size_t from, size_t to)
+{
+    const struct str gap = str_slice(c->scan->text, c->words[from].end, c->words[to].start);
+    return str_find_char(gap, '+') != SIZE_MAX || str_find_char(gap, '_') != SIZE_MAX;
+}
+
+/* Two short numbers at least, or words of them, within seven words. */
+bool detect_birth_date(
+    const struct detect_context *c, const struct detect_atom *born, struct detect_atom *date)
+{
+    enum { WITHIN = 7, DIGITS = 4 };
+    size_t parts = 0;
+    *date = (struct detect_atom){CUE(dob), 0, 0};
+    for (size_t i = born->to; i < c->n_words && i < born->to + WITHIN && !is_apart(c, i - 1, i); i++)
+        if (c->words[i].flags & WORD_DIGIT && detect_word_length(&c->words[i]) <= DIGITS) {
+            date->from = parts++ ? date->from : i;
+            date->to = i + 1;
+        }
+    return parts > 1;
+}
+
+bool detect_birth_told(
+    const struct detect_context *c, const struct detect_atom *born, const struct detect_atom *date)
+{
+    enum { PLACE = 40 }; /* ", in Vienna" */
+    static const char *const articles[] = {
+        "a", "an", "the", "ein", "eine", "un", "une", "uno", "una", "een", "um", "uma"};
+    const struct str text = c->scan->text;
+    const size_t behind = c->words[date->to - 1].end;
+    const size_t close = str_find_char(str_slice(text, behind, behind + PLACE), ')');
+    size_t i = date->to;
+    if (close == SIZE_MAX || c->words[born->from].start == 0 ||
+        text.data[c->words[born->from].start - 1] != '(')
+        return false;
+    while (i < c->n_words && c->words[i].start < behind + close)
+        i++;
+    if (i + 1 >= c->n_words || !detect_word_is(&c->words[i], CUE(copula)))
+        return false;
+    for (size_t k = 0; k < sizeof articles / sizeof *articles; k++)
+        if (str_is_nocase(text_of(c, i + 1, i + 2), articles[k]))
+            return true;
+    return false;
+}
+
+/* "dad has ...", "brother's lawyer": where a sentence begins so it is the writer's own; not "Mother: ...". */
+bool detect_bare_kin(const struct detect_context *c, const struct detect_atom *a)
+{
+    return a->kinds & CUE(bare) && !(c->words[a->to - 1].flags & WORD_COLON) && a->to < c->n_words &&
+           !detect_word_is(&c->words[a->to], CUE(particle)) && /* "wife of Bath" */
+           (a->from == 0 || c->words[a->from - 1].flags & (WORD_STOP | WORD_LINE | WORD_COLON | WORD_COMMA));
+}
+
+/* "password: SecureString! = null": a type that is declared, not a password that is told, and only where the
+ * default says so: "password: TopSecretInput!" is one. */
+static bool is_type(struct str word, struct str behind)
+{
+    static const char *const ends[] = {"String", "Int", "Bool", "Boolean", "Float", "Bytes", "Type", "Input"};
+    bool is = false;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        is = is || str_ends(word, str_from(ends[i]));
+    return is && str_starts(behind, STR("! ="));
+}
+
+/* "pass=ZubrzyceRano!": no digit, but a capital within and a sign behind, as words of texts and programs
+ * seldom have. ('&' and '*' do stand behind those, in addresses and beside pointers.) */
+bool detect_humped(const struct detect_context *c, const struct detect_word *w)
+{
+    const struct str text = c->scan->text, word = str_slice(text, w->start, w->end);
+    bool hump = false;
+    for (size_t i = 1; i < word.len; i++)
+        hump = hump || (word.data[i - 1] >= 'a' && word.data[i - 1] <= 'z' && word.data[i] >= 'A' &&
+                           word.data[i] <= 'Z');
+    return hump && w->end < text.len && memchr("!#$%", text.data[w->end], 4) &&
+           !is_type(word, str_slice(text, w->end, text.len));
+}
