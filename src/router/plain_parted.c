@@ -6,6 +6,7 @@
  *   "Blue" + "bird"     Bluebird      Blue bird       quotes, and from a member of JSON to the next
  *   Blue <b> bird       Bluebird      Blue bird       tags, links
  *   B.l.u.e.b.i.r.d     Bluebird                      a sign between letters that stand alone
+ *   B l u e  b i r d    (with marks alone)            blanks between letters that stand alone
  *   projectHeron                      project Heron   camelCase
  *   EMP–4711                          EMP-4711        Unicode's dashes and blanks
  *
@@ -104,6 +105,15 @@ static bool sign_part(struct str s, size_t i, struct part *out)
     return i > 0 && is_alone(s, i - 1) && is_alone(s, out->right);
 }
 
+/* The blanks at i likewise, in a run of three letters at least: "I" and "a" stand alone in any sentence. */
+static bool blanks_part(struct str s, size_t i, struct part *out)
+{
+    const size_t right = skip(s, i, " ");
+    *out = (struct part){i, right, NULL};
+    return i > 0 && is_alone(s, i - 1) && is_alone(s, right) &&
+           (is_alone(s, skip(s, right + 1, " ")) || (i > 1 && is_alone(s, skip_back(s, i - 1, " ") - 1)));
+}
+
 /* U+2010 to U+2015 and the minus; the blanks that part no lines. */
 static bool high_part(struct str s, size_t i, struct part *out)
 {
@@ -133,9 +143,19 @@ static bool part_read(struct str s, size_t i, enum plain_parts how, struct part 
         return link_part(s, i, out);
     case '\n':
         return line_part(s, i, out);
+    case ' ':
+        return how == PLAIN_MARKED && blanks_part(s, i, out);
     default:
         return how != PLAIN_AS_WORDS && detect_is_one_of(c, ".-_*|~/") && sign_part(s, i, out);
     }
+}
+
+/* A block's blanks behind which a letter alone, or another blank, may stand. */
+static uint64_t blanks_in(const struct byte_map *m, size_t block)
+{
+    const size_t at = block * 64;
+    uint64_t alnum = byte_bits(m, BYTE_WORD, at + 2) & ~byte_bits(m, BYTE_HIGH, at + 2);
+    return byte_bits(m, BYTE_SPACE, at) & (byte_bits(m, BYTE_SPACE, at + 1) | ~alnum);
 }
 
 /* Of a block's bytes, those at which something may part words. */
@@ -143,7 +163,7 @@ static uint64_t parts_in(const struct byte_map *m, size_t block, enum plain_part
 {
     const uint64_t *here = m->bits + block * BYTE_CLASSES;
     return here[BYTE_SIGN] | here[BYTE_CONTROL] | (how != PLAIN_IN_ONE ? here[BYTE_UPPER] : 0) |
-           (how == PLAIN_AS_WORDS ? here[BYTE_HIGH] : 0);
+           (how == PLAIN_AS_WORDS ? here[BYTE_HIGH] : 0) | (how == PLAIN_MARKED ? blanks_in(m, block) : 0);
 }
 
 int router_plain_parted(const struct byte_map *m, enum plain_parts how, struct buf *out,

@@ -158,6 +158,17 @@ static void words_in_pieces_left(void **state)
     not_found("1.2.3.4.5.6.7 and EMP-12345\n67", "PROJECT_NAME");
 }
 
+static void words_with_blanks_between_all_letters(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"P r o j e k t R e i h e r", "P r o j e k t   R e i h e r",
+        "say B l u e b i r d now", "the r o l l K r a n i c h, please", "B  l  u  e  b  i  r  d"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (!find(&(struct router_findings[]){look(texts[i])}[0], "PROJECT_NAME"))
+            fail_msg("not found in %s", texts[i]);
+    not_found("plan B l u e and bird", "PROJECT_NAME");
+}
+
 static void an_apostrophe_of_its_own_hides_no_place(void **state)
 {
     (void)state;
@@ -524,6 +535,7 @@ int main(void)
         cmocka_unit_test(words_wherever_they_may_begin),
         cmocka_unit_test(words_written_differently),
         cmocka_unit_test(words_in_pieces_left),
+        cmocka_unit_test(words_with_blanks_between_all_letters),
         cmocka_unit_test(an_apostrophe_of_its_own_hides_no_place),
         cmocka_unit_test(words_at_every_place_of_a_long_text),
         cmocka_unit_test(labels_where_they_stand_alone),
