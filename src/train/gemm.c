@@ -10,6 +10,7 @@
 enum {
     K_BLOCK = 256,
     N_BLOCK = 1024,
+    N_RUN = 512,  /* columns that stay in the second cache, too, where rows are walked along them */
     M_BLOCK = 192 /* of all tiles' rows a multiple, as K_BLOCK of all steps */
 };
 
@@ -92,8 +93,9 @@ static void block_run(const struct train_kernels *kernels, int64_t m, int64_t n,
     const int64_t width = kernels->tile_columns, whole = n / width * width;
     int64_t a_row;
     const float *rows = kernels->pack_rows(s->a, m, k, a, &a_row);
-    if (whole > 0)
-        kernels->panels(m, whole, k, rows, a_row, b, apart, c, ldc, add);
+    for (int64_t j = 0; j < whole; j += N_RUN)
+        kernels->panels(
+            m, least(N_RUN, whole - j), k, rows, a_row, b + j / width * apart, apart, c + j, ldc, add);
     if (n > whole)
         last_columns(kernels, m, n - whole, k, rows, a_row, b + whole / width * apart, c + whole, ldc, add);
 }
