@@ -13,17 +13,17 @@
 /* The peak of the products' kernel here, multiply-adds counted as two: operations a second of one thread. */
 static double peak_of(const struct train_kernels *kernels)
 {
-    enum { K = 256, ROUNDS = 200, TRIES = 20 };
-    _Alignas(64) static float a[TRAIN_TILE_ROWS_MAX * K], b[TRAIN_TILE_COLUMNS_MAX * K],
-        c[TRAIN_TILE_ROWS_MAX * TRAIN_TILE_COLUMNS_MAX];
-    const double flops = 2.0 * K * kernels->tile_rows * kernels->tile_columns * ROUNDS;
+    enum { K = 256, ROWS = 192, PANELS = 4, ROUNDS = 10, TRIES = 20 };
+    const int64_t columns = PANELS * kernels->tile_columns;
+    _Alignas(64) static float a[ROWS * K], b[PANELS * TRAIN_TILE_COLUMNS_MAX * K],
+        c[ROWS * PANELS * TRAIN_TILE_COLUMNS_MAX];
+    const double flops = 2.0 * K * ROWS * (double)columns * ROUNDS;
     double best = 0;
     /* The best of short tries: what the machine does when nothing else holds it up. */
     for (int try = 0; try < TRIES; try++) {
         const int64_t start = clock_mono_ns();
         for (int i = 0; i < ROUNDS; i++)
-            kernels->panels(
-                kernels->tile_rows, kernels->tile_columns, K, a, 0, b, 0, c, kernels->tile_columns, false);
+            kernels->panels(ROWS, columns, K, a, 0, b, (int64_t)kernels->panel_floats * K, c, columns, false);
         const double speed = flops / (double)(clock_mono_ns() - start) * 1e9;
         best = speed > best ? speed : best;
     }
