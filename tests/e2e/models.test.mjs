@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
+import { Gateway, makeFolder, makeModel, sleep, streamedText, weir } from './lib/gateway.mjs';
 
 const names = ['one', 'two', 'three'];
 let gateway, folder;
@@ -153,11 +153,14 @@ test('a stream that runs while its model\'s file is replaced ends as it began, a
   const long = { temperature: 0, max_tokens: 200, ignore_eos: true };
   const before = await ask('busy', long);
   copyFileSync(join(folder, 'two.gguf'), join(folder, 'next.gguf'));
-  const running = ask('busy', long);
-  await sleep(20);
+  const running = await fetch(`${gateway.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'busy', messages: [{ role: 'user', content: 'Tell me.' }], stream: true, ...long }),
+  }); // its head is here: it has begun
   renameSync(join(folder, 'next.gguf'), file);
   assert.equal(await ask('busy'), await ask('two'));
-  assert.equal(await running, before);
+  assert.equal(streamedText(await running.text()), before);
 });
 
 test('a worker that is killed while idle is gone until it is asked for again', async () => {
