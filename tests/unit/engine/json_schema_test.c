@@ -171,6 +171,8 @@ static void test_answers(void **state)
         {"{\"type\":\"string\",\"format\":\"date\"}", "\"2024-02-28\"", 1},
         {"{\"type\":\"string\",\"format\":\"date\"}", "\"2024-13-01\"", 0},
         {"{\"type\":\"string\",\"format\":\"date-time\"}", "\"2024-02-28T10:00:00Z\"", 1},
+        {"{\"type\":\"string\",\"format\":\"date-time\"}", "\"2024-02-28T10:00:00z\"", 0},
+        {"{\"type\":\"string\",\"format\":\"date-time\"}", "\"2024-02-28t10:00:00Z\"", 0},
         {"{\"$ref\":\"#/$defs/"
          "n\",\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"integer\"},\"c\":{"
          "\"type\":\"array\","
