@@ -24,7 +24,7 @@ static const char help[] =
     "  --connections N    at once (1 to 16); default 4\n"
     "  --projector        the projector of a model that sees, too\n"
     "  --mirror URL       ask this server instead; for Hugging Face also HF_ENDPOINT in the environment\n"
-    "  --proxy URL        http://host:port\n"
+    "  --proxy URL        http://host:port, or http://user:password@host:port\n"
     "  --ca-file FILE     trust these certificates (PEM) instead of the system's\n"
     "  --list             say what would be fetched, and stop\n"
     "  --state URL        where the record of each request is kept; default the configuration's\n"

@@ -30,7 +30,7 @@ struct egress_target_options {
     enum egress_zone zone;
     bool collector;             /* of telemetry: takes spans and nothing else */
     struct str ca_file;         /* extra trust anchors (PEM) instead of the system's; empty: the system's */
-    struct str proxy;           /* http://host:port, empty: none */
+    struct str proxy;           /* http://[user:password@]host:port, empty: none */
     const struct str *networks; /* CIDRs that also count as inside, for zone local */
     size_t n_networks;
     int connect_timeout_ms;    /* 0: 5000 */
@@ -117,5 +117,7 @@ void egress_finish(struct egress_transfer *t);
 
 /* Does a host, as a URL or a Host header writes it, mean this machine: "localhost", 127.0.0.0/8, ::1 or [::1]? */
 bool egress_host_is_loopback(struct str host);
+int egress_proxy_check(struct str proxy, struct error *err) MUST_USE; /* is it one that a target may have? */
+bool egress_proxy_is_loopback(struct str proxy);
 
 #endif

@@ -25,7 +25,17 @@ static const char *url_part(struct arena *a, CURLU *url, CURLUPart part)
     return copy;
 }
 
-/* Reads `text` and refuses user info, query, fragment and characters that do not belong. */
+static bool names_user(CURLU *url)
+{
+    char *user = NULL, *password = NULL;
+    const bool named = curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK ||
+                       curl_url_get(url, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK;
+    curl_free(user);
+    curl_free(password);
+    return named;
+}
+
+/* Reads `text` and refuses query, fragment and characters that do not belong. */
 static int url_read(struct str text, const char *what, CURLU **out, struct error *err)
 {
     char copy[URL_MAX];
@@ -45,14 +55,6 @@ static int url_read(struct str text, const char *what, CURLU **out, struct error
         return error_set(err, ERROR_INVALID, "the %s must not have a query or fragment", what);
     if (curl_url_set(url, CURLUPART_URL, copy, 0) != CURLUE_OK)
         return error_set(err, ERROR_INVALID, "the %s is not a URL: write it like https://host/path", what);
-    char *user = NULL, *password = NULL;
-    bool userinfo = curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK ||
-                    curl_url_get(url, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK;
-    curl_free(user);
-    curl_free(password);
-    if (userinfo)
-        return error_set(
-            err, ERROR_INVALID, "the %s must not hold a user name or password: use api_key", what);
     return 0;
 }
 
@@ -71,6 +73,8 @@ static int base_url_set(struct egress_target *t, struct str base_url, struct err
 {
     CURLU *url = NULL;
     int rc = url_read(base_url, "base_url", &url, err);
+    if (rc == 0 && names_user(url))
+        rc = error_set(err, ERROR_INVALID, "the base_url must not hold a user name or password: use api_key");
     if (rc == 0) {
         const char *scheme = url_part(t->arena, url, CURLUPART_SCHEME);
         const char *host = url_part(t->arena, url, CURLUPART_HOST);
@@ -91,11 +95,32 @@ static int base_url_set(struct egress_target *t, struct str base_url, struct err
                 "the base_url would send keys and prompts unencrypted: use https://, or zone: local for a "
                 "server "
                 "of your own");
-        else if (http && t->proxy)
-            rc = error_set(err, ERROR_INVALID, "a proxy needs a base_url with https://");
+        else if (http && t->proxy && !egress_proxy_is_loopback(str_from(t->proxy)))
+            rc = error_set(err, ERROR_INVALID, "a proxy elsewhere needs a base_url with https://");
     }
     curl_url_cleanup(url);
     return rc;
+}
+
+int egress_proxy_check(struct str proxy, struct error *err)
+{
+    CURLU *url = NULL;
+    int rc = url_read(proxy, "proxy", &url, err);
+    if (rc == 0 && !str_starts(proxy, STR("http://")))
+        rc = error_set(err, ERROR_INVALID, "the proxy must be written like http://host:port");
+    curl_url_cleanup(url);
+    return rc;
+}
+
+bool egress_proxy_is_loopback(struct str proxy)
+{
+    struct arena *a = arena_create(TARGET_MEMORY);
+    CURLU *url = NULL;
+    const bool found = url_read(proxy, "proxy", &url, NULL) == 0 &&
+                       egress_host_is_loopback(str_from(name_bare(a, url_part(a, url, CURLUPART_HOST))));
+    curl_url_cleanup(url);
+    arena_free(a);
+    return found;
 }
 
 static int proxy_set(struct egress_target *t, struct str proxy, struct error *err)
@@ -106,13 +131,8 @@ static int proxy_set(struct egress_target *t, struct str proxy, struct error *er
     if (t->zone == EGRESS_ZONE_LOCAL)
         return error_set(
             err, ERROR_INVALID, "a provider of zone local cannot be reached through a proxy: remove 'proxy'");
-    CURLU *url = NULL;
-    int rc = url_read(proxy, "proxy", &url, err);
-    if (rc == 0 && strcmp(url_part(t->arena, url, CURLUPART_SCHEME), "http") != 0)
-        rc = error_set(err, ERROR_INVALID, "the proxy must be written like http://host:port");
-    curl_url_cleanup(url);
     t->proxy = arena_strdup(t->arena, proxy);
-    return rc;
+    return egress_proxy_check(proxy, err);
 }
 
 /* Reads the trust anchors, so that a bad file is found when the configuration is loaded. */

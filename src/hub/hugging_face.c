@@ -1,5 +1,7 @@
 /* Hugging Face's hub: /api/models/R/refs names the commit, .../tree/COMMIT its files with their SHA-256 (of
- * large files: those in LFS), /R/resolve/COMMIT/PATH is a file, mostly by way of a redirect. */
+ * large files: those in LFS), /R/resolve/COMMIT/PATH is a file, mostly by way of a redirect. Mirrors that
+ * firms run often know no refs, but what Hugging Face's own client asks for: /api/models/R/revision/main,
+ * which names the commit, too, and with ?blobs=true the files. */
 #include <string.h>
 
 #include "base/ascii.h"
@@ -33,7 +35,7 @@ static int commit_of_main(
         if (str_is(json_text(branch, "name"), "main") && hub_hex_valid(*commit, HUB_COMMIT))
             return 0;
     }
-    return error_set(err, ERROR_NOT_FOUND, "the repository has no branch 'main'");
+    return error_set(err, ERROR_INVALID, "the repository has no branch 'main'");
 }
 
 /* A path of the hub's: only its last part ever names a file here, but it becomes part of a URL. */
@@ -53,6 +55,10 @@ static size_t entries_take(const json_t *tree, struct hub_entry *entries, size_t
     for (size_t i = 0; i < json_array_size(tree) && n < ENTRIES_MAX; i++) {
         const json_t *file = json_array_get(tree, i), *lfs = json_object_get(file, "lfs");
         struct str path = json_text(file, "path"), oid = json_text(lfs, "oid");
+        if (path.len == 0) { /* as a revision lists it */
+            path = json_text(file, "rfilename");
+            oid = json_text(lfs, "sha256");
+        }
         json_int_t bytes = json_integer_value(json_object_get(lfs, "size"));
         if (path_valid(path) && hub_hex_valid(oid, HUB_SHA256) && bytes > 0)
             entries[n++] = (struct hub_entry){path, oid, bytes};
@@ -83,6 +89,37 @@ static int tree_read(struct hub *h, struct arena *a, const struct hub_name *name
     return rc;
 }
 
+static int revision_read(struct hub *h, struct arena *a, const struct hub_name *name, struct str *commit,
+    struct hub_entry *entries, size_t *n, struct error *err)
+{
+    struct str body;
+    json_t *revision;
+    const struct hub_fetch_options o = {
+        .url = arena_printf(a, STR_FMT "/api/models/" STR_FMT "/" STR_FMT "/revision/main?blobs=true",
+            STR_ARG(name->origin), STR_ARG(name->owner), STR_ARG(name->name)),
+        .accept = "application/json",
+        .last = -1};
+    int rc = hub_get(h, a, &o, ANSWER_MAX, &body, NULL, err);
+    if (rc == 0)
+        rc = json_read_in(a, body, &revision, err);
+    if (rc)
+        return rc;
+    *commit = json_text(revision, "sha");
+    if (!hub_hex_valid(*commit, HUB_COMMIT))
+        return error_set(err, ERROR_INVALID, "the hub names no commit of 'main'");
+    *n = entries_take(json_object_get(revision, "siblings"), entries, 0);
+    return 0;
+}
+
+static int files_list(struct hub *h, struct arena *a, const struct hub_name *name, struct str *commit,
+    struct hub_entry *entries, size_t *n, struct error *err)
+{
+    int rc = commit_of_main(h, a, name, commit, err);
+    if (rc == ERROR_NOT_FOUND)
+        rc = revision_read(h, a, name, commit, entries, n, err);
+    return rc || *n > 0 ? rc : tree_read(h, a, name, *commit, entries, n, err);
+}
+
 /* Percent-encoding (RFC 3986, 2.1); '/' stays. */
 static struct str path_encode(struct arena *a, struct str path)
 {
@@ -102,9 +139,7 @@ int hub_list_hugging_face(
     struct str commit;
     if (!entries || !chosen)
         return error_set(err, ERROR_MEMORY, "out of memory");
-    int rc = commit_of_main(h, a, name, &commit, err);
-    if (rc == 0)
-        rc = tree_read(h, a, name, commit, entries, &n, err);
+    int rc = files_list(h, a, name, &commit, entries, &n, err);
     if (rc == 0)
         rc = hub_choose(entries, n, name->tag, h->options.projector, chosen, &n_chosen, err);
     if (rc)

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
+import net from 'node:net';
 import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -205,6 +206,58 @@ test('a mirror was refused in words about providers, and one without ranges with
   }
   plain.closeAllConnections();
   plain.close();
+});
+
+test('a proxy: one that asks who it is was refused, one that is none was passed over', async () => {
+  const seen = [];
+  const proxy = http.createServer().on('connect', (q, socket, head) => {
+    seen.push([q.url, q.headers['proxy-authorization']]);
+    if (q.headers['proxy-authorization'] !== `Basic ${Buffer.from('u:p@ss').toString('base64')}`)
+      return socket.end('HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm="x"\r\n\r\n');
+    const [host, port] = q.url.split(':');
+    const there = net.connect(+port, host, () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      there.write(head);
+      there.pipe(socket).pipe(there);
+    });
+    for (const s of [there, socket]) s.on('error', () => {});
+  });
+  await new Promise((done) => proxy.listen(0, '127.0.0.1', done));
+  const at = `127.0.0.1:${proxy.address().port}`;
+  try {
+    const r = await pull('hf.co/owner/repo:Q8_0', ['--proxy', `http://u:p%40ss@${at}`], { HF_TOKEN: 'secret' });
+    assert.equal(r.code, 0, r.text);
+    same('m-Q8_0.gguf', small);
+    assert.deepEqual([...new Set(seen.map(([to]) => to))].sort(), [hub.url, hub.blobsUrl].map((u) => u.slice(7)).sort());
+    const refused = await pull('hf.co/owner/repo', ['--proxy', `http://u:wrong@${at}`]);
+    assert.equal(refused.code, 1);
+    assert.match(refused.text, /407/);
+    assert.doesNotMatch(refused.text, /wrong/);
+    for (const bad of ['foo', 'socks5://127.0.0.1:1']) assert.match((await pull('hf.co/owner/repo', ['--proxy', bad])).text, /the proxy/, bad);
+  } finally {
+    proxy.closeAllConnections();
+    proxy.close();
+  }
+});
+
+test('a mirror without refs, which knows what the hub\'s own client asks for, had "no such model"', async () => {
+  const files = Object.entries(hub.files).map(([path, b]) => ({ rfilename: path, size: b.length, lfs: { sha256: sha256(b), size: b.length } }));
+  const asked = [];
+  const mirror = http.createServer((q, r) => {
+    asked.push(q.url);
+    if (q.url.startsWith('/api/models/owner/repo/revision/main')) return r.end(JSON.stringify({ sha: 'c'.repeat(40), siblings: [{ rfilename: 'README.md' }, ...files] }));
+    if (!q.url.startsWith(`/owner/repo/resolve/${'c'.repeat(40)}/`)) return r.writeHead(404).end();
+    r.writeHead(302, { location: `${hub.blobsUrl}/blob/${sha256(hub.files[q.url.slice(61)])}` }).end();
+  });
+  await new Promise((done) => mirror.listen(0, '127.0.0.1', done));
+  try {
+    const r = await pull('hf.co/owner/repo:Q8_0', ['--mirror', `http://127.0.0.1:${mirror.address().port}`]);
+    assert.equal(r.code, 0, r.text);
+    same('m-Q8_0.gguf', small);
+  } finally {
+    mirror.closeAllConnections();
+    mirror.close();
+  }
 });
 
 test('a name, path, commit, digest or address that would lead elsewhere is refused', async () => {

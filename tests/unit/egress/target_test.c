@@ -100,8 +100,19 @@ static void test_proxies(void **state)
     o = good;
     o.proxy = STR("socks5://10.0.0.1:1080");
     assert_int_equal(create(o, &t, &err), ERROR_INVALID);
-    o.proxy = STR("http://u:p@10.0.0.1:3128");
+    o.proxy = STR("http://u:p@10.0.0.1:3128"); /* there is no other way to tell it who asks */
+    assert_int_equal(create(o, &t, &err), 0);
+    egress_target_free(t);
+    o.base_url = STR("https://u:p@a.example");
     assert_int_equal(create(o, &t, &err), ERROR_INVALID);
+    /* Without TLS nothing leaves this machine but by what runs on it. */
+    o = good;
+    o.base_url = STR("http://127.0.0.1");
+    o.proxy = STR("http://u:p@[::1]:3128");
+    assert_int_equal(create(o, &t, &err), 0);
+    egress_target_free(t);
+    assert_false(egress_proxy_is_loopback(STR("http://localhost@10.0.0.1:3128")));
+    assert_false(egress_proxy_is_loopback(STR("")));
 }
 
 static void test_other_settings(void **state)
