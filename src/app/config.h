@@ -144,6 +144,11 @@ extern const char *const config_fixed_keys[CONFIG_FIXED];
 void config_fixed(const struct config *c, struct arena *a, struct str values[CONFIG_FIXED]);
 /* Where weir pull puts models and weir rm removes them: models_dir, else "models". */
 struct str config_models_folder(const struct config *c);
+/* Models in that folder where no models_dir serves it and no model is configured of them: what weir pull fetched. */
+struct config_kept {
+    struct str name, path;
+};
+size_t config_kept_list(const struct config *c, struct arena *a, struct config_kept **out);
 /* Has a file come to models_dir, or gone? `mark` is then what models_dir_mark will be. */
 bool config_models_changed(const struct config *c, int64_t *mark);
 /* The policy of this configuration. */

@@ -68,6 +68,35 @@ struct str config_models_folder(const struct config *c)
     return c->models_dir.len > 0 ? c->models_dir : STR("models");
 }
 
+static bool is_named(const struct config *c, struct str path)
+{
+    for (size_t i = 0; i < c->n_models; i++)
+        if (str_eq(c->models[i].file, path))
+            return true;
+    return false;
+}
+
+size_t config_kept_list(const struct config *c, struct arena *a, struct config_kept **out)
+{
+    const struct str folder = config_models_folder(c);
+    struct dirent **entries;
+    size_t n = 0;
+    int count = c->models_dir.len > 0 ? 0 : scandir(folder.data, &entries, NULL, alphasort);
+    if (count <= 0) /* no such folder: nothing was fetched */
+        return 0;
+    *out = arena_alloc(a, (size_t)count * sizeof **out);
+    for (int i = 0; i < count; i++) {
+        struct str name;
+        const struct str file = arena_copy(a, str_from(entries[i]->d_name)),
+                         path = arena_printf(a, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(file));
+        free(entries[i]);
+        if (found_name(file, &name) && !is_named(c, path))
+            (*out)[n++] = (struct config_kept){name, path};
+    }
+    free(entries);
+    return n;
+}
+
 bool config_models_changed(const struct config *c, int64_t *mark)
 {
     struct stat st;

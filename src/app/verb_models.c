@@ -14,7 +14,8 @@ static const char help[] =
     "usage: weir models [--config FILE] [--json] [--found] [--gateway URL]\n"
     "\n"
     "Lists the models that clients may ask for: routes, model files and providers' models; where the gateway runs,\n"
-    "also whether a model file is loaded.\n"
+    "also whether a model file is loaded. Where the configuration has no models_dir, also what lies in models/, where\n"
+    "weir pull puts it: clients may not ask for it yet, weir run and others take its path.\n"
     "\n"
     "  --gateway URL    where it runs; default: where the configuration listens\n"
     "  --found          instead: models that Ollama, LM Studio, Hugging Face's cache and llama.cpp keep here; their\n"
@@ -112,6 +113,25 @@ static int found_print(int (*print)(const struct row *r, struct error *err), str
     return rc;
 }
 
+/* Fetched, but nothing serves it. */
+static int kept_print(const struct config *c, struct arena *a,
+    int (*print)(const struct row *r, struct error *err), struct error *err)
+{
+    struct config_kept *list;
+    const size_t n = config_kept_list(c, a, &list);
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = print(&(struct row){list[i].name, STR("not served"), list[i].path, file_bytes(list[i].path),
+                       true, NULL},
+            err);
+    if (n > 0)
+        fprintf(stderr,
+            "weir: clients may ask for what is served: 'models_dir: models' in weir.yaml serves the others\n");
+    else if (c->n_models == 0)
+        fprintf(stderr, "weir: no models: name some under 'models' in weir.yaml, or set OPENAI_API_KEY\n");
+    return rc;
+}
+
 int verb_models(int argc, char **argv)
 {
     const char *file = NULL, *gateway = NULL;
@@ -142,8 +162,7 @@ int verb_models(int argc, char **argv)
         struct row row = model_row(config, &config->models[i], states);
         rc = print(&row, &err);
     }
-    if (config->n_models == 0)
-        fprintf(stderr, "weir: no models: name some under 'models' in weir.yaml, or set OPENAI_API_KEY\n");
+    rc = rc ? rc : kept_print(config, a, print, &err);
     arena_free(a);
     router_policy_free(policy);
     config_free(config);

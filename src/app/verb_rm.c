@@ -66,7 +66,8 @@ static int remove_one(struct arena *a, struct str folder, const char *name, bool
         struct stat st;
         const char *path = arena_printf(a, STR_FMT "/%s", STR_ARG(folder), entries[i]->d_name).data;
         if (exit_code == EXIT_DONE && belongs(str_from(entries[i]->d_name), str_from(name)) &&
-            lstat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+            lstat(path, &st) == 0 && (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode))) {
+            /* Of a link it is the link that goes. */
             found++;
             if (!yes && !agreed(path, (double)st.st_size / (double)MIB))
                 exit_code = verb_failf(EXIT_FAILED, "%s stays", path);

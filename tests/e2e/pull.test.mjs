@@ -312,6 +312,22 @@ test('rm removes what it is told to, all parts of it, and nothing else', async (
   assert.deepEqual(here(), ['a-00001-of-0000x.gguf', 'a.txt', 'ab.gguf']);
   assert.equal(rm('nobody', '--yes').status, 1);
   for (const name of ['../a', '.a', '/etc/passwd', '']) assert.equal(rm(name, '--yes').status, 2);
+  writeFileSync(join(folder, 'outside.gguf'), 'x');
+  symlinkSync('../outside.gguf', join(folder, 'models', 'link.gguf')); // "there is no model link", said rm
+  assert.equal(rm('link', '--yes').status, 0);
+  assert.ok(existsSync(join(folder, 'outside.gguf')) && !here().includes('link.gguf'));
+});
+
+test('what pull fetched was not among weir models', async () => {
+  assert.equal((await pull('hf.co/owner/repo:Q8_0')).code, 0);
+  const models = (...more) => spawnSync(weir, ['models', ...more], { cwd: folder, encoding: 'utf8', env: { PATH: process.env.PATH } });
+  assert.match(models().stdout, /^m-Q8_0 +not served +models\/m-Q8_0\.gguf  \(3\.0 MiB\)$/m);
+  assert.match(models().stderr, /models_dir: models/);
+  assert.equal(JSON.parse(models('--json').stdout).model, 'models/m-Q8_0.gguf');
+  writeFileSync(join(folder, 'weir.yaml'), 'models:\n  - {name: mine, file: models/m-Q8_0.gguf}\n');
+  assert.deepEqual(models('--json').stdout.trim().split('\n').map((l) => JSON.parse(l).name), ['mine']);
+  writeFileSync(join(folder, 'weir.yaml'), 'models_dir: models\n');
+  assert.deepEqual(models('--json').stdout.trim().split('\n').map((l) => JSON.parse(l).provider), ['local']);
 });
 
 test('models that other programs keep are listed and run where they lie', async () => {
