@@ -137,6 +137,91 @@ static void shadows_and_wards_in_other_languages(void **state)
     harmless("How does a psych ward work?");
 }
 
+/* One or two facts in a few words, which lists know by whose they are; and the same words of nobody. */
+static void facts_told_in_a_few_words(void **state)
+{
+    (void)state;
+    static const char *const told[] = {"my shrink upped the dose again, what do i tell work",
+        "the bailiffs came about the council tax yesterday, can they take the car",
+        "my tribunal is on the 12th, what do i wear",
+        "we're letting six people go in the warehouse, they hear it monday",
+        "i kissed my sister's husband and can't stop thinking about it",
+        "my daughter cuts herself, note to her form tutor",
+        "wir sind drei monatsmieten im r\xC3\xBC"
+        "ckstand, brief an den vermieter",
+        "meine verhandlung ist am 12., was soll ich anziehen",
+        "meine tochter ritzt sich, mail an die klassenlehrerin",
+        "on a trois mois de loyer de retard, lettre au propri\xC3\xA9taire",
+        "on licencie six personnes \xC3\xA0 l'entrep\xC3\xB4t, elles l'apprennent lundi",
+        "ma femme est partie dimanche, je dis quoi aux enfants",
+        "tengo antecedentes, \xC2\xBFlo digo en la entrevista?", "mi hija se corta, nota para la tutora",
+        "siamo indietro di tre affitti, lettera al padrone di casa",
+        "il nostro cliente pi\xC3\xB9 grosso se ne va e il team non sa niente",
+        "mijn psycholoog wil dat ik mijn moeder schrijf",
+        "ik heb een strafblad, moet ik dat zeggen bij het gesprek",
+        "mijn dochter snijdt zich, briefje voor de mentor",
+        "zalegamy z czynszem trzy miesi\xC4\x85"
+        "ce, list do w\xC5\x82"
+        "a\xC5\x9B"
+        "ciciela",
+        "zwalniamy sze\xC5\x9B\xC4\x87 os\xC3\xB3"
+        "b z magazynu, dowiedz\xC4\x85 si\xC4\x99 w poniedzia\xC5\x82"
+        "ek",
+        "\xC5\xBCona wyprowadzi\xC5\x82"
+        "a si\xC4\x99 w niedziel\xC4\x99, co powiem dzieciom",
+        "a minha filha corta-se, recado para a diretora de turma",
+        "our counsellor says we should separate for a bit, how do i tell mum",
+        "my mortgage is four payments late", "they offered me 9k to settle, is that low",
+        "mein bruder hat wieder angefangen zu trinken",
+        "wir machen den standort dicht, presse wei\xC3\x9F noch nix", "j'ai 9000 euros de dettes de jeu",
+        "je suis amoureux de ma belle-s\xC5\x93ur", "mi ex quiere la custodia",
+        "mio fratello ha ricominciato a bere", "chiudiamo il negozio di Lecce a giugno, nessuno lo sa",
+        "ik heb 9000 euro gokschuld", "ik ben verliefd op mijn zwager",
+        "m\xC3\xB3j by\xC5\x82y chce opieki nad dzie\xC4\x87mi", "meu irm\xC3\xA3o voltou a beber",
+        "vamos fechar a loja de Braga em junho, ningu\xC3\xA9m sabe"};
+    static const char *const of_nobody[] = {"What does a midwife do in the first trimester?",
+        "Was macht ein Psychiater anders als ein Psychologe?",
+        "Comment fonctionne le sursis en droit fran\xC3\xA7"
+        "ais ?",
+        "Cosa succede in una udienza preliminare?",
+        "Kto mo\xC5\xBC"
+        "e zosta\xC4\x87 kuratorem s\xC4\x85"
+        "dowym?",
+        "my code review: the tribunal class needs a test", "In our trial version the export is missing",
+        "mein Prozess h\xC3\xA4ngt beim Start, PID 4411",
+        "mi proceso de compilaci\xC3\xB3n falla con el error 12", "mijn proces hangt in docker",
+        "meu processo no Windows trava sempre",
+        "ma femme est partie acheter du pain, une recette de cr\xC3\xAApes",
+        "meine Frau ist weg und ich koche, Rezept f\xC3\xBCr Gulasch",
+        "our churn is delicious butter, write a slogan", "we're letting go of old habits, write a poem",
+        "minha medica\xC3\xA7\xC3\xA3o? isso \xC3\xA9 m\xC3\xBAsica, traduza",
+        "my inheritance chain in Java: class B extends A", "our data breach policy template, fix the commas",
+        "mi causa favorita es el medio ambiente",
+        "nuestra denuncia en la redacci\xC3\xB3n escolar trata del pl\xC3\xA1stico",
+        "our injunction example in the textbook, chapter 4",
+        "My husband and I are looking for a quiet hotel in Porto with a pool",
+        "Ma femme aime les romans policiers, conseille-m'en trois",
+        "Mia moglie vuole dipingere la cucina di verde", "Moja \xC5\xBCona szuka przepisu na pierogi",
+        "Our team doesn't know how to use Git rebase, explain",
+        "our largest customer segment is students, write ad copy",
+        "meine Hebamme hat eine tolle Webseite, wie baue ich so eine?",
+        "my character is suing me in my dream, write a comic",
+        "Wir entlassen Wasser aus dem Becken, wie steuere ich das Ventil?",
+        "Vamos despedir o ver\xC3\xA3o com uma festa, ideias",
+        "despedimos a los invitados con una canci\xC3\xB3n, ideas",
+        "On ferme le magasin \xC3\xA0 19 h, texte pour l'affiche", "We sluiten de winkel om zes uur, bordje",
+        "Zamykamy sklep o 18, napisz kartk\xC4\x99", "we're closing the shop early on friday, sign text",
+        "Der Gerichtsvollzieher kommt: Theaterst\xC3\xBC"
+        "ck, drei Rollen",
+        "ich h\xC3\xB6re Stimmen im Chor nicht gut raus, \xC3\x9C"
+        "bungen"};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        if (!found_in(told[i]))
+            fail_msg("nothing is found in '%s'", told[i]);
+    for (size_t i = 0; i < sizeof of_nobody / sizeof *of_nobody; i++)
+        harmless(of_nobody[i]);
+}
+
 static int init(void **state)
 {
     (void)state;
@@ -155,6 +240,7 @@ int main(void)
         cmocka_unit_test(numbers_of_people_further_off),
         cmocka_unit_test(who_lives_where),
         cmocka_unit_test(points_are_no_money_and_a_count_no_code),
+        cmocka_unit_test(facts_told_in_a_few_words),
         cmocka_unit_test(shadows_and_wards_in_other_languages),
     };
     return cmocka_run_group_tests(tests, init, NULL);
