@@ -141,7 +141,22 @@ static void shadows_and_wards_in_other_languages(void **state)
 static void facts_told_in_a_few_words(void **state)
 {
     (void)state;
-    static const char *const told[] = {"my shrink upped the dose again, what do i tell work",
+    static const char *const told[] = {"my brother was arrested in Leeds, who do i phone",
+        "mein bruder wurde in k\xC3\xB6ln verhaftet, wen ruf ich an",
+        "mon fr\xC3\xA8re a \xC3\xA9t\xC3\xA9 arr\xC3\xAAt\xC3\xA9 \xC3\xA0 Lyon, j'appelle qui",
+        "hanno arrestato mio fratello a Napoli, chi chiamo", "mijn baas zoende me op het feest",
+        "wyczu\xC5\x82"
+        "am guzek i boj\xC4\x99 si\xC4\x99 zadzwoni\xC4\x87",
+        "parei os comprimidos h\xC3\xA1 uma semana", "dej\xC3\xA9 las pastillas hace una semana",
+        "unsere marge bei den st\xC3\xBChlen liegt bei 62 prozent",
+        "nasza mar\xC5\xBC"
+        "a na krzes\xC5\x82"
+        "ach to 62 procent",
+        "il nostro margine sulle sedie \xC3\xA8 del 62 %",
+        "der r\xC3\xBC"
+        "ckruf startet donnerstag, h\xC3\xA4ndler erfahren es mittwoch",
+        "my pupil Leila told me her stepdad hits her", "een leerling vertelde dat haar stiefvader haar slaat",
+        "my shrink upped the dose again, what do i tell work",
         "the bailiffs came about the council tax yesterday, can they take the car",
         "my tribunal is on the 12th, what do i wear",
         "we're letting six people go in the warehouse, they hear it monday",
@@ -179,7 +194,12 @@ static void facts_told_in_a_few_words(void **state)
         "ik heb 9000 euro gokschuld", "ik ben verliefd op mijn zwager",
         "m\xC3\xB3j by\xC5\x82y chce opieki nad dzie\xC4\x87mi", "meu irm\xC3\xA3o voltou a beber",
         "vamos fechar a loja de Braga em junho, ningu\xC3\xA9m sabe"};
-    static const char *const of_nobody[] = {"What does a midwife do in the first trimester?",
+    static const char *const of_nobody[] = {"What is a good margin for a chair maker?",
+        "Wie hoch ist eine \xC3\xBC"
+        "bliche Marge im Handel?",
+        "Who was arrested in the film's last scene?",
+        "comment s'appelle la sc\xC3\xA8ne o\xC3\xB9 il est arr\xC3\xAAt\xC3\xA9 ?",
+        "What does a midwife do in the first trimester?",
         "Was macht ein Psychiater anders als ein Psychologe?",
         "Comment fonctionne le sursis en droit fran\xC3\xA7"
         "ais ?",
