@@ -35,7 +35,7 @@
                     X(housed) /* behind an intro, behind a cue of living: set by the scan, in no file */     \
         X(theirs) X(card)     /* at the end: the weights in data/ know the others by their numbers */        \
         X(opens) X(figure) X(tens) X(turn) X(counted) X(earns) X(either) X(shuts) X(spoken) X(sign) X(seed)  \
-            X(body) X(bit) X(first) X(rated) X(bare) X(thing)
+            X(body) X(first) X(rated) X(bare) X(thing)
 
 enum detect_cue {
 #define X(name) CUE_##name,

@@ -15,6 +15,12 @@ static bool figure_is(const struct detect_word *w)
            (w->flags & WORD_DIGITS && detect_word_length(w) <= 2);
 }
 
+static bool is_bit(const struct detect_context *c, const struct detect_word *w)
+{
+    const struct str text = str_slice(c->scan->text, w->start, w->end);
+    return str_is_nocase(text, "zero") || str_is_nocase(text, "one");
+}
+
 /* "five five three 1", "thirty-two left, then nine right": four figures, or three words. */
 static struct figures figures_read(const struct detect_context *c, size_t from)
 {
@@ -32,7 +38,7 @@ static struct figures figures_read(const struct detect_context *c, size_t from)
             n_words++;
             figures += digits ? length : detect_word_is(w, CUE(tens)) ? 2 : 1;
             in_words = in_words || word;
-            bits = bits && detect_word_is(w, CUE(bit));
+            bits = bits && is_bit(c, w);
             single = detect_word_is(w, CUE(figure)) ? single + 1 : 0;
             on_end = on_end || single >= FIGURES;
         } else if (end == 0 || (length > SHORT && !detect_word_is(w, CUE(turn))) ||
