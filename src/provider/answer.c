@@ -23,6 +23,8 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
     buf_init(&a->block_input, 2 * LIMIT_PROVIDER_EVENT);
     buf_init(&a->stop_string, 4 * KIB);
     buf_init(&a->rest, 2 * LIMIT_PROVIDER_EVENT);
+    buf_init(&a->answer_rest.text, 2 * LIMIT_PROVIDER_EVENT);
+    buf_init(&a->usage_rest.text, 2 * LIMIT_PROVIDER_EVENT);
     a->choice = a->choices;
     a->n_choices = 1;
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
@@ -40,6 +42,8 @@ void provider_answer_free(struct provider_answer *a)
     json_view_free(&a->view);
     buf_free(&a->stop_string);
     buf_free(&a->rest);
+    buf_free(&a->answer_rest.text);
+    buf_free(&a->usage_rest.text);
     json_decref(a->answer_rest.members);
     json_decref(a->usage_rest.members);
     buf_free(&a->block_input);

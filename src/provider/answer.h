@@ -41,8 +41,9 @@ enum provider_answer_form {
 
 /* Members of an answer or of its usage. */
 struct provider_answer_rest {
-    uint64_t last;   /* the event's that came last, hashed: events repeat them */
-    json_t *members; /* NULL: none */
+    uint64_t last;   /* the event's that came last, hashed: events repeat them; 0: none have come */
+    struct buf text; /* the first event's */
+    json_t *members; /* of several events together; NULL: they were the same */
 };
 
 struct provider_answer {

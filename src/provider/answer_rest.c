@@ -28,26 +28,41 @@ static int rest_read(
 }
 
 /* Those of the same name that came before are gone. */
-static int rest_keep(struct provider_answer *a, struct provider_answer_rest *kept, struct error *err)
+static int members_merge(json_t *into, struct str members, struct error *err)
 {
     struct buf text;
     json_t *read = NULL;
-    uint64_t hash = str_hash(buf_str(&a->rest));
-    if (kept->members && kept->last == hash)
-        return 0;
     buf_init(&text, 4 * LIMIT_PROVIDER_EVENT);
     buf_append_char(&text, '{');
-    buf_append_str(&text, buf_str(&a->rest));
+    buf_append_str(&text, members);
     buf_append_char(&text, '}');
     int rc = json_read(buf_str(&text), &read, err);
     buf_free(&text);
-    if (rc == 0 && kept->members && json_object_update(kept->members, read))
+    if (rc == 0 && json_object_update(into, read))
         rc = error_set(err, ERROR_MEMORY, "out of memory");
-    if (rc == 0 && !kept->members)
-        kept->members = json_incref(read);
-    kept->last = hash;
     json_decref(read);
     return rc;
+}
+
+/* Nearly all answers say the same in each event: only what differs is read. */
+static int rest_keep(struct provider_answer *a, struct provider_answer_rest *kept, struct error *err)
+{
+    uint64_t hash = str_hash(buf_str(&a->rest)) | 1;
+    int rc = 0;
+    if (kept->last == hash)
+        return 0;
+    if (kept->last == 0) {
+        kept->last = hash;
+        return buf_append_str(&kept->text, buf_str(&a->rest))
+                   ? error_set(err, kept->text.failed, "members of the answer are too large")
+                   : 0;
+    }
+    kept->last = hash;
+    if (!kept->members) {
+        kept->members = json_object();
+        rc = members_merge(kept->members, buf_str(&kept->text), err);
+    }
+    return rc ? rc : members_merge(kept->members, buf_str(&a->rest), err);
 }
 
 int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum chat_native what,
@@ -63,20 +78,22 @@ int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum 
     return rc;
 }
 
-static void members_tell(struct provider_answer *a, enum chat_native what, const json_t *members)
+static void members_tell(
+    struct provider_answer *a, enum chat_native what, const struct provider_answer_rest *kept)
 {
     const char *key;
     json_t *value;
     struct json_writer w;
     buf_clear(&a->rest);
     json_writer_init(&w, &a->rest);
-    json_object_foreach((json_t *)(uintptr_t)members, key, value)
+    json_object_foreach(kept->members, key, value)
     {
         json_key(&w, key);
         json_write_value(&w, value);
     }
-    if (a->rest.len > 0 && !a->rest.failed)
-        provider_answer_native(a, a->rest_of, what, buf_str(&a->rest));
+    struct str told = kept->members ? buf_str(&a->rest) : buf_str(&kept->text);
+    if (told.len > 0 && !a->rest.failed)
+        provider_answer_native(a, a->rest_of, what, told);
     buf_clear(&a->rest);
 }
 
@@ -84,8 +101,8 @@ void provider_answer_rest_tell(struct provider_answer *a)
 {
     if (!a->started || a->ended)
         return;
-    members_tell(a, CHAT_NATIVE_ANSWER, a->answer_rest.members);
-    members_tell(a, CHAT_NATIVE_USAGE, a->usage_rest.members);
+    members_tell(a, CHAT_NATIVE_ANSWER, &a->answer_rest);
+    members_tell(a, CHAT_NATIVE_USAGE, &a->usage_rest);
 }
 
 int provider_answer_tool_rest(struct provider_answer *a, enum chat_shape shape, const struct json_item *call,
