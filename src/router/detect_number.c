@@ -215,6 +215,32 @@ static bool card_check(struct detect_scan *s, const struct number *whole)
     return false;
 }
 
+/* "4539 - 5787 - 6362 - 1486": four groups with the same wider gap between each. */
+static void card_wide_check(struct detect_scan *s, const struct number *first)
+{
+    enum { GROUPS = 4, GROUP = 4, GAP = 5 };
+    char digits[GROUPS * GROUP];
+    size_t at = first->start, end = first->group[0].end, gap = 0;
+    while (gap <= GAP && detect_byte(s, end + gap) != '\0' && !detect_is_alnum(detect_byte(s, end + gap)) &&
+           !detect_is_one_of(detect_byte(s, end + gap), ",;:\n\r\"'"))
+        gap++;
+    if (gap == 0 || gap > GAP)
+        return;
+    for (size_t g = 0; g < GROUPS; g++, at += GROUP + gap) {
+        for (size_t i = 0; i < GROUP; i++) {
+            digits[g * GROUP + i] = detect_byte(s, at + i);
+            if (!detect_is_digit(digits[g * GROUP + i]))
+                return;
+        }
+        if (g > 0 && memcmp(s->text.data + at - gap, s->text.data + end, gap) != 0)
+            return;
+    }
+    const struct str all = {digits, sizeof digits};
+    at -= gap;
+    if (ends(s, at) && issuer_plausible(all) && detect_check_luhn(digits, sizeof digits))
+        detect_add(s, &card, first->start, at, detect_known_card(all) ? 0.3 : 1.0);
+}
+
 /* ---- US social security numbers: 3-2-4 or announced, no area 000, 666 or 900-999, no group 00, no serial
  * 0000. ---- */
 static bool ssn_plausible(const char *d)
@@ -458,6 +484,8 @@ void detect_number_at(struct detect_scan *s, size_t at)
     n.start = at;
     n.cut = false;
     groups_read(s, &n, at, '\0');
+    if (n.n_groups == 1 && n.n_digits == 4)
+        card_wide_check(s, &n);
     if (n.n_digits < 7 || card_check(s, &n))
         return;
     /* The rest of a longer code, such as a part of a UUID or of a date, is no number of its own. */

@@ -310,8 +310,13 @@ static bool plus_is_space(struct str text, size_t at)
 }
 
 /* Bytes that something written differently may begin with. */
-static const bool may_begin[256] = {
-    ['\\'] = true, ['%'] = true, ['&'] = true, ['+'] = true, ['='] = true, [0xC2 ... 0xFF] = true};
+static const bool may_begin[256] = {['\\'] = true,
+    ['%'] = true,
+    ['&'] = true,
+    ['+'] = true,
+    ['='] = true,
+    ['_'] = true,
+    [0xC2 ... 0xFF] = true};
 
 struct undo {
     struct str text;
@@ -368,6 +373,17 @@ static size_t one_quoted_read(struct str s, uint32_t *out)
     return digits && plain_byte(s, 1) < 'a' && plain_byte(s, 2) < 'a' ? 1 + digits : 0;
 }
 
+/* Does the '=' at i fill base64 up ("cGFzc3dvcmQ=") or stand behind one that does? */
+static bool fills_up(struct str s, size_t i)
+{
+    size_t from = i;
+    bool letters = false;
+    while (from > 0 && plain_sextet(s.data[from - 1]) >= 0)
+        letters |= detect_is_alpha(s.data[--from]);
+    bool whole = i - from >= 7 && !(from > 0 && detect_is_one_of(s.data[from - 1], "@."));
+    return (letters && whole && (i - from + 1) % 4 == 0) || (i > 0 && s.data[i - 1] == '=');
+}
+
 /* Quoted-printable (RFC 2045): a line's end behind "=", "=C3=BC", "=40"; "x=10" is none. */
 static size_t quoted_read(const struct undo *u, size_t i, uint32_t *out)
 {
@@ -375,7 +391,9 @@ static size_t quoted_read(const struct undo *u, size_t i, uint32_t *out)
     size_t line = plain_byte(s, 1) == '\n' ? 2 : str_starts(s, STR("=\r\n")) ? 3 : 0;
     *out = 0;
     if (line > 0)
-        return i > 0 && (unsigned char)u->text.data[i - 1] > ' ' && line < s.len ? line : 0;
+        return i > 0 && (unsigned char)u->text.data[i - 1] > ' ' && line < s.len && !fills_up(u->text, i)
+                   ? line
+                   : 0;
     uint32_t next;
     size_t n = row_read(s, one_quoted_read, true, out);
     bool row = n > 3 || (u->kept == i && i > 2 && u->text.data[i - 3] == '=') ||
@@ -401,6 +419,34 @@ static bool parts_others(struct str s, size_t i)
     return str_starts(str_slice(s, i, s.len), space) && (i < 4 || !str_starts(str_slice(s, i - 4, i), tag));
 }
 
+/* As many digits as a number of somebody's has, with no more than capitals between them: not a token's end.
+ */
+struct digit_count {
+    size_t digits;
+    bool small;
+};
+
+static void digit_count(struct digit_count *n, char c)
+{
+    n->digits += detect_is_digit(c);
+    n->small |= detect_is_lower(c);
+}
+
+/* Of "statement_DE74370400440817264953.pdf": does the '_' at i part a number from a name? */
+static bool parts_number(struct str s, size_t i)
+{
+    enum { PIECE = 40, LEAST = 9 };
+    struct digit_count behind = {0}, before = {0};
+    char next = plain_byte(s, i + 1);
+    if (!detect_is_digit(next) && !detect_is_upper(next) && !(i > 0 && detect_is_digit(s.data[i - 1])))
+        return false; /* nearly all */
+    for (size_t k = i + 1; k < s.len && k - i < PIECE && (is_alnum(s.data[k]) || s.data[k] == '-'); k++)
+        digit_count(&behind, s.data[k]);
+    for (size_t k = i; k > 0 && i - k < PIECE && (is_alnum(s.data[k - 1]) || s.data[k - 1] == '-'); k--)
+        digit_count(&before, s.data[k - 1]);
+    return (behind.digits >= LEAST && !behind.small) || (before.digits >= LEAST && !before.small);
+}
+
 static void sign_undo(struct undo *u, size_t i)
 {
     uint32_t c = ' ';
@@ -408,6 +454,7 @@ static void sign_undo(struct undo *u, size_t i)
     if (is_variant(u->text, i))
         return;
     size_t n = first == '+'   ? plus_is_space(u->text, i) && has_url(u)
+               : first == '_' ? parts_number(u->text, i)
                : first == '=' ? quoted_read(u, i, &c)
                               : written_read(str_slice(u->text, i, u->text.len), &c);
     if (n == 0 && (n = lookalike_read(u, i, &c)) == 0)

@@ -89,6 +89,15 @@ static void cards(void **state)
     found("CREDIT_CARD", "{\"note\":\"x\\n4539730525397182\"}", "4539730525397182");
     found("CREDIT_CARD", "my card: 45397305 25397182", "45397305 25397182"); /* said to be one */
     absent("CREDIT_CARD", "parts 45397305 25397182");
+    found("CREDIT_CARD", "it is 4539  7305  2539  7182 ok", "4539  7305  2539  7182");
+    found("CREDIT_CARD", "it is 4539 - 7305 - 2539 - 7182.", "4539 - 7305 - 2539 - 7182");
+    found("CREDIT_CARD", "it is 4539 \xE2\x80\x93 7305 \xE2\x80\x93 2539 \xE2\x80\x93 7182",
+        "4539 \xE2\x80\x93 7305 \xE2\x80\x93 2539 \xE2\x80\x93 7182");
+    found("CREDIT_CARD", "4539_7305_2539_7182", "4539_7305_2539_7182");
+    found("CREDIT_CARD", "card_4539730525397182_front.png", "4539730525397182");
+    absent("CREDIT_CARD", "4539  7305  2539  7183");
+    absent("CREDIT_CARD", "4539, 7305, 2539, 7182");
+    absent("CREDIT_CARD", "4539  7305 2539 7182");
     absent("CREDIT_CARD", "4539 7305 2539 7183"); /* Luhn */
     absent("CREDIT_CARD", "4539 2948 1359 6800");
     absent("CREDIT_CARD", "x4539730525397182");       /* within a word */
@@ -102,6 +111,7 @@ static void cards(void **state)
 static void ibans(void **state)
 {
     (void)state;
+    found("IBAN_CODE", "statement_DE74370400440817264953.pdf", "DE74370400440817264953");
     found("IBAN_CODE", "auf DE12 1720 7490 3344 1389 28. Danke", "DE12 1720 7490 3344 1389 28");
     found("IBAN_CODE", "SE3326258910396924575005", "SE3326258910396924575005");
     found("IBAN_CODE", "my iban is gb42nawi04454264788619", "gb42nawi04454264788619");
