@@ -221,8 +221,8 @@ static void card_wide_check(struct detect_scan *s, const struct number *first)
     enum { GROUPS = 4, GROUP = 4, GAP = 5 };
     char digits[GROUPS * GROUP];
     size_t at = first->start, end = first->group[0].end, gap = 0;
-    while (gap <= GAP && detect_byte(s, end + gap) != '\0' && !detect_is_alnum(detect_byte(s, end + gap)) &&
-           !detect_is_one_of(detect_byte(s, end + gap), ",;:\n\r\"'"))
+    while (gap <= GAP &&
+           (detect_is_one_of(detect_byte(s, end + gap), " -_.|") || detect_byte(s, end + gap) & '\x80'))
         gap++;
     if (gap == 0 || gap > GAP)
         return;
