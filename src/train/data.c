@@ -231,6 +231,18 @@ static uint8_t weight_of(const json_t *weight)
     return weight ? (uint8_t)json_number_value(weight) : 1;
 }
 
+/* A template that knows no tools writes nothing where a call stands: nothing would be learned as the answer.
+ */
+static bool calls_are_written(const json_t *message, struct str turn)
+{
+    const json_t *calls = json_object_get(message, "tool_calls");
+    bool written = true;
+    for (size_t i = 0; i < json_array_size(calls) && written; i++)
+        written = str_find(turn, json_text(json_object_get(json_array_get(calls, i), "function"), "name")) !=
+                  SIZE_MAX;
+    return written;
+}
+
 /* One turn of the assistant. Where a later prompt does not begin with what went before (templates that drop
  * old reasoning), it begins an example of its own. */
 static int turn_add(struct reader *r, const json_t *body, size_t i, bool *open, struct error *err)
@@ -246,6 +258,11 @@ static int turn_add(struct reader *r, const json_t *body, size_t i, bool *open, 
         return error_set(err, ERROR_UNSUPPORTED,
             "the chat template writes message %zu otherwise than it asks for it: this model's template "
             "cannot be trained with",
+            i);
+    if (learned > 0 && !calls_are_written(message, str_slice(full, prompt.len, full.len)))
+        return error_set(err, ERROR_UNSUPPORTED,
+            "messages[%zu] calls a tool, which this model's chat template does not write: take a model whose "
+            "template knows tools, or write the call as 'content'",
             i);
     if (*open && !str_starts(prompt, done)) {
         doc_end(r);

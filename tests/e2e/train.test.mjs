@@ -277,6 +277,17 @@ test('mistakes are one line that says what to do, and leave no file', () => {
   checkMistakes(folder, tries);
 });
 
+test('a call that the template does not write was learned as an empty answer', () => {
+  const call = { role: 'assistant', content: null, tool_calls: [{ id: '1', type: 'function', function: { name: 'look_up', arguments: '{}' } }] };
+  const put = (message) => writeFileSync(at('calls.jsonl'), lines([{ messages: [{ role: 'user', content: 'a' }, message, { role: 'tool', tool_call_id: '1', content: 'x' }, { role: 'assistant', content: 'b' }] }]));
+  put(call);
+  checkMistakes(folder, [[['finetune', 'm.gguf', 'calls.jsonl', '--out', 'x.gguf'], 1, /calls\.jsonl:1: messages\[1\] calls a tool, which this model's chat template does not write/]]);
+  for (const taken of [{ ...call, weight: 0 }, { ...call, content: 'look_up()' }]) {
+    put(taken);
+    assert.equal(run('finetune', 'm.gguf', 'calls.jsonl', '--out', 'x.gguf', '--plan').status, 0);
+  }
+});
+
 test('a result that had no place was said only when all was computed', () => {
   writeFileSync(at('words.txt'), 'a red cup and a blue door '.repeat(500));
   const tries = [
