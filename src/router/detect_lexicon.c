@@ -90,7 +90,7 @@ static size_t letter_read(struct str text, size_t at, struct hash *hash, bool *c
 }
 
 /* ---- The table. An entry is a word, or the beginning of a phrase; open addressing, no removal. ---- */
-enum { TABLE_SIZE = 1 << 16 };
+enum { TABLE_SIZE = 1 << 17 };
 enum { GOES_ON = 1, GOES_ANY = 2, GOES_NUMBER = 4, GOES_CAPITAL = 8 };
 struct entry {
     uint64_t hash;        /* 0: free */
