@@ -145,9 +145,11 @@ static void test_bfloat16_learns_and_goes_on_to_the_same_bit(void **state)
 
 /* The curve is near the other one all the way, the optimiser as large, and neither goes on from the other's
  * checkpoint. */
+/* Later on two curves part by chance, step by step (of eight seeds the farthest by 16%), but not on the
+ * whole. */
 static void test_bfloat16_follows_the_curve_of_f32(void **state)
 {
-    enum { STEPS = 30 };
+    enum { STEPS = 30, FIRST = 12 };
     struct rig full, half;
     (void)state;
     rig_create(&full, 1);
@@ -156,11 +158,15 @@ static void test_bfloat16_follows_the_curve_of_f32(void **state)
     precision = "f32";
     steps(&full, STEPS);
     steps(&half, STEPS);
+    double apart = 0;
     for (int i = 0; i < STEPS; i++) {
         const double a = (double)full.run.points[i].loss, b = (double)half.run.points[i].loss;
-        if (fabs(a - b) > 0.15 * a) /* two that round alike but for the order of sums part by half of it */
+        apart += (b - a) / a;
+        if (i < FIRST && fabs(a - b) > 0.02 * a)
             fail_msg("step %d: %g in bfloat16, %g in f32", i + 1, b, a);
     }
+    if (fabs(apart) > 0.05 * STEPS)
+        fail_msg("in bfloat16 losses are %g times what they are in f32", 1 + apart / STEPS);
     assert_memory_not_equal(full.run.points, half.run.points, STEPS * sizeof *full.run.points);
     assert_int_equal(half.run.plan.optimizer, full.run.plan.optimizer);
     const char *path = folder_file(&half.f, "m.gguf.checkpoint");
