@@ -55,7 +55,7 @@ struct products_tiled {
     enum panel_layout layout[TENSOR_TYPES];
     void (*quantize[PANEL_LAYOUTS])(
         struct x_block *panel, int64_t n, int64_t column, const float *values, int64_t width);
-    /* acc[r * places + c] for all lanes becomes acc[c * lanes + r]. */
+    /* acc[group of w columns][row][w] becomes acc[c * lanes + r]. */
     void (*turn)(float *acc, int64_t n);
     int64_t (*split_peak)(int64_t rounds); /* as products.peak, of bfloat16 */
 };

@@ -68,14 +68,14 @@ static void wide_quantize(
     }
 }
 
-/* Of sixteen rows. */
-INLINE void turn_rows(float *to, const float *from, int64_t places)
+/* A group's sums, [row][column]. */
+INLINE void turn_group(float *to, const float *from, int64_t w)
 {
     const uint8_t *rows[LANES];
     vwords words[4];
     for (int r = 0; r < LANES; r++)
-        rows[r] = (const uint8_t *)(from + r * places);
-    for (int64_t c = 0; c < places; c += 4) {
+        rows[r] = (const uint8_t *)(from + r * w);
+    for (int64_t c = 0; c < w; c += 4) {
         rows_16(words, rows, (size_t)c * sizeof *from);
         for (int i = 0; i < 4; i++)
             memcpy(to + (c + i) * LANES * SETS, &words[i], sizeof words[i]);
@@ -84,14 +84,18 @@ INLINE void turn_rows(float *to, const float *from, int64_t places)
 
 static void tiled_turn(float *acc, int64_t n)
 {
-    const int64_t places = wide_places(n);
-    float rows[LANES * SETS * PRODUCT_COLUMNS_MAX];
-    memcpy(rows, acc, (size_t)(LANES * SETS * places) * sizeof *acc);
-    for (int set = 0; set < SETS && places % 4 == 0; set++)
-        turn_rows(acc + set * LANES, rows + set * LANES * places, places);
-    for (int64_t c = 0; c < places && places % 4 != 0; c++)
-        for (int64_t r = 0; r < LANES * SETS; r++)
-            acc[c * LANES * SETS + r] = rows[r * places + c];
+    const int64_t places = wide_places(n), w = wide_width(places);
+    for (int64_t first = 0; first < places; first += w, acc += SETS * LANES * w) {
+        float sums[SETS][LANES * WIDE_COLUMNS];
+        for (int64_t set = 0; set < SETS; set++)
+            memcpy(sums[set], acc + set * LANES * w, (size_t)(LANES * w) * sizeof *acc);
+        for (int64_t set = 0; set < SETS; set++)
+            if (w % 4 == 0)
+                turn_group(acc + set * LANES, sums[set], w);
+            else
+                for (int64_t i = 0; i < LANES * w; i++)
+                    acc[i % w * LANES * SETS + set * LANES + i / w] = sums[set][i];
+    }
 }
 
 static const struct products_tiled tiled = {.layout = {[TENSOR_Q4_K] = PANEL_WIDE,

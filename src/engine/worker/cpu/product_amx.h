@@ -6,7 +6,8 @@
  *   others       the product's upper byte (signed) and lower one, SHIFT 8
  *
  * Rows stand as the file has them, 64 values side by side; columns come four values at a time
- * (product_wide.h). Sums of 256 values leave the tiles through memory and are made floats one step behind. */
+ * (product_wide.h). Sums of 256 values leave the tiles through memory, a step later, and are made floats
+ * another step later. */
 #ifndef WEIR_ENGINE_WORKER_CPU_PRODUCT_AMX_H
 #define WEIR_ENGINE_WORKER_CPU_PRODUCT_AMX_H
 
@@ -25,6 +26,14 @@ struct amx_head {
 /* 256 values of LANES rows. */
 struct amx_rows {
     uint8_t high[PARTS][LANES][PART_VALUES], low[PARTS][LANES][PART_VALUES];
+};
+
+/* 256 values of LANES rows as the file has them, from byte `at` of each. What is to be asked for is `ahead`
+ * bytes on. */
+struct amx_block {
+    struct amx_head *head;
+    const uint8_t *const *rows;
+    size_t at, bytes, ahead;
 };
 
 struct amx_sums {
@@ -126,10 +135,11 @@ INLINE void head_q4_k(struct amx_head *to, const uint8_t *const *rows, size_t at
 }
 
 INLINE void part_q4_k(
-    struct amx_rows *to, const int j, const struct amx_head *h, const uint8_t *const *rows, size_t at)
+    struct amx_rows *to, const int j, const int first, const int end, const struct amx_block *b)
 {
-    for (int r = 0; r < LANES; r++) {
-        const __m512i raw = load_twice(rows[r] + at + 16 + 32 * j);
+    const struct amx_head *h = b->head;
+    for (int r = first; r < end; r++) {
+        const __m512i raw = load_twice(b->rows[r] + b->at + 16 + 32 * j);
         k_row(to, j, r, h->scales[r], both(_mm512_srlv_epi16(raw, shifts(0, 4)), 0x0F0F0F0Fu));
     }
 }
@@ -148,10 +158,12 @@ INLINE __m512i fifth(const __m512i raw, const int j)
 }
 
 INLINE void part_q5_k(
-    struct amx_rows *to, const int j, const struct amx_head *h, const uint8_t *const *rows, size_t at)
+    struct amx_rows *to, const int j, const int first, const int end, const struct amx_block *b)
 {
-    for (int r = 0; r < LANES; r++) {
-        const __m512i raw = load_twice(rows[r] + at + 48 + 32 * j), high = load_twice(rows[r] + at + 16);
+    const struct amx_head *h = b->head;
+    for (int r = first; r < end; r++) {
+        const __m512i raw = load_twice(b->rows[r] + b->at + 48 + 32 * j),
+                      high = load_twice(b->rows[r] + b->at + 16);
         const __m512i q = both(_mm512_srlv_epi16(raw, shifts(0, 4)), 0x0F0F0F0Fu);
         k_row(to, j, r, h->scales[r], _mm512_or_si512(q, fifth(high, j)));
     }
@@ -177,10 +189,11 @@ INLINE __m512i q6_values(const uint8_t *row, const int j)
 }
 
 INLINE void part_q6_k(
-    struct amx_rows *to, const int j, const struct amx_head *h, const uint8_t *const *rows, size_t at)
+    struct amx_rows *to, const int j, const int first, const int end, const struct amx_block *b)
 {
-    for (int r = 0; r < LANES; r++) {
-        const __m512i q = q6_values(rows[r] + at, j);
+    const struct amx_head *h = b->head;
+    for (int r = first; r < end; r++) {
+        const __m512i q = q6_values(b->rows[r] + b->at, j);
         /* each scale beside a zero, so that pairs of products are one */
         const __m512i even = words_each(h->scales[r], 4 * j, 4 * j + 1, 4 * j + 2, 4 * j + 3),
                       odd = _mm512_slli_epi16(even, 8),
@@ -216,8 +229,9 @@ INLINE __m512i half_table(const __m512i products, const int byte)
 }
 
 INLINE void part_iq4_xs(
-    struct amx_rows *to, const int j, const struct amx_head *h, const uint8_t *const *rows, size_t at)
+    struct amx_rows *to, const int j, const int first, const int end, const struct amx_block *b)
 {
+    const struct amx_head *h = b->head;
     const __m256i table =
         _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)tensor_iq4_values));
     const __m512i values = _mm512_broadcast_i64x4(table), lanes = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3),
@@ -225,8 +239,8 @@ INLINE void part_iq4_xs(
                       0x0004000400040004, 0, 0),
                   pairs = _mm512_mask_mov_epi16(
                       _mm512_set1_epi16((short)(2 * j)), 0xFFFF0000u, _mm512_set1_epi16((short)(2 * j + 1)));
-    for (int r = 0; r < LANES; r++) {
-        const __m512i raw = _mm512_permutexvar_epi64(lanes, load_twice(rows[r] + at + 8 + 32 * j));
+    for (int r = first; r < end; r++) {
+        const __m512i raw = _mm512_permutexvar_epi64(lanes, load_twice(b->rows[r] + b->at + 8 + 32 * j));
         const __m512i q = both(_mm512_srlv_epi16(raw, by), 0x0F0F0F0Fu);
         const __m512i scales = _mm512_permutexvar_epi16(pairs, _mm512_broadcast_i32x4(load_16(h->scales[r])));
         const __m512i products = _mm512_mullo_epi16(values, scales);
@@ -239,29 +253,13 @@ INLINE void part_iq4_xs(
 
 /* Tiles 0 and 1: sums of the first group of columns, high and low; 2 and 3: of the second. 4 and 5: rows; 6
  * and 7: columns. (A tile's number is part of the instruction.) */
-#define TILES_MULTIPLY(high, low, columns, negative)                                                         \
+#define TILE_MULTIPLY_HIGH(sum, columns, negative)                                                           \
     do {                                                                                                     \
         if (negative)                                                                                        \
-            _tile_dpbssd(high, 4, columns);                                                                  \
+            _tile_dpbssd(sum, 4, columns);                                                                   \
         else                                                                                                 \
-            _tile_dpbusd(high, 4, columns);                                                                  \
-        _tile_dpbusd(low, 5, columns);                                                                       \
+            _tile_dpbusd(sum, 4, columns);                                                                   \
     } while (0)
-
-/* Part j of the rows by one group of columns or two. */
-INLINE void tiles_part(
-    const struct amx_rows *u, const int j, const struct wide_group *x, const int groups, const bool negative)
-{
-    TILE_FENCE;
-    _tile_loadd(6, x[0].q + j * PART_VALUES * WIDE_COLUMNS, 4 * WIDE_COLUMNS);
-    _tile_loadd(4, u->high[j], PART_VALUES);
-    _tile_loadd(5, u->low[j], PART_VALUES);
-    TILES_MULTIPLY(0, 1, 6, negative);
-    if (groups == 1)
-        return;
-    _tile_loadd(7, x[1].q + j * PART_VALUES * WIDE_COLUMNS, 4 * WIDE_COLUMNS);
-    TILES_MULTIPLY(2, 3, 7, negative);
-}
 
 INLINE void tiles_begin(void)
 {
@@ -271,114 +269,241 @@ INLINE void tiles_begin(void)
     _tile_zero(3);
 }
 
-INLINE void tiles_store(struct amx_sums *to, const int groups)
-{
-    _tile_stored(0, to[0].high, 64);
-    _tile_stored(1, to[0].low, 64);
-    if (groups == 2) {
-        _tile_stored(2, to[1].high, 64);
-        _tile_stored(3, to[1].low, 64);
-    }
-    TILE_FENCE;
-}
-
-/* Sums that wait to be made floats, of one group of columns or two. */
-struct amx_pending {
+/* What a step made, of one group of columns or two. */
+struct amx_made {
     const struct amx_head *head;
-    const struct amx_sums *sums;
     struct wide_group x[2];
-    float *acc; /* [row][places] */
-    int64_t places;
+    float *acc; /* [group][both sets' rows][column] */
     int groups;
 };
 
-/* acc += (d sums - dmin mins) scale, rounded as in product_few.h. */
-INLINE void sums_add(const struct amx_pending *p, const int g, const int shift, const bool mins)
+/* Its sums leave the tiles in the first part of the next step, when the unit has done with them, and are made
+ * floats in the one after that, a row or two behind each instruction, so that the unit never waits. */
+struct amx_work {
+    struct amx_rows rows[SETS];
+    struct amx_sums sums[2][3]; /* a third, unused: not 4096 bytes apart */
+    struct amx_head heads[4][SETS];
+    struct amx_made in_tiles, stored;
+    int turn; /* where sums go next; those of `stored` are in the other */
+};
+
+/* What a step's columns have beside their values, in registers. */
+struct amx_columns {
+    __m512i sums[2][4];
+    __m512 scale[2];
+};
+
+INLINE struct amx_columns columns_of(const struct amx_made *m, const int groups, const bool mins)
 {
-    const __m512 scale = _mm512_loadu_ps(p->x[g].scale);
-    const struct amx_head *h = p->head;
-    const float *d = (const float *)&h->d, *dmin = (const float *)&h->dmin;
-    float *acc = p->acc + g * WIDE_COLUMNS;
-    __m512i x[4];
+    struct amx_columns c;
+    UNROLLED
+    for (int g = 0; g < groups; g++) {
+        c.scale[g] = _mm512_loadu_ps(m->x[g].scale);
+        UNROLLED
+        for (int i = 0; i < 4 && mins; i++)
+            c.sums[g][i] = _mm512_loadu_si512(m->x[g].sums + i * WIDE_COLUMNS * 2);
+    }
+    return c;
+}
+
+/* acc += (d sums - dmin mins) scale of row r, rounded as in product_few.h. */
+INLINE void row_add(const struct amx_made *m, const struct amx_sums *sums, const struct amx_columns *x,
+    const int groups, const int r, const int shift, const bool mins)
+{
+    const struct amx_head *h = m->head;
+    const __m512 d = _mm512_set1_ps(((const float *)&h->d)[r]);
+    __m512i pairs[4];
+    UNROLLED
     for (int i = 0; i < 4 && mins; i++)
-        x[i] = _mm512_loadu_si512(p->x[g].sums + i * WIDE_COLUMNS * 2);
-    for (int r = 0; r < LANES; r++, acc += p->places) {
-        vints sum = (p->sums[g].high[r] << shift) + p->sums[g].low[r];
-        __m512 total = _mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)sum), _mm512_set1_ps(d[r]));
+        pairs[i] = _mm512_set1_epi32(h->mins[r][i]);
+    UNROLLED
+    for (int g = 0; g < groups; g++) {
+        float *acc = m->acc + (g * SETS * LANES + r) * WIDE_COLUMNS;
+        const vints sum = (sums[g].high[r] << shift) + sums[g].low[r];
+        __m512 total = _mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)sum), d);
         if (mins) {
-            __m512i m = _mm512_setzero_si512();
+            __m512i least = _mm512_setzero_si512();
+            UNROLLED
             for (int i = 0; i < 4; i++)
-                m = _mm512_dpwssd_epi32(m, x[i], _mm512_set1_epi32(h->mins[r][i]));
-            total = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(m), _mm512_set1_ps(dmin[r]), total);
+                least = _mm512_dpwssd_epi32(least, x->sums[g][i], pairs[i]);
+            total = _mm512_fnmadd_ps(
+                _mm512_cvtepi32_ps(least), _mm512_set1_ps(((const float *)&h->dmin)[r]), total);
         }
-        _mm512_store_ps(acc, _mm512_fmadd_ps(total, scale, _mm512_load_ps(acc)));
+        _mm512_store_ps(acc, _mm512_fmadd_ps(total, x->scale[g], _mm512_load_ps(acc)));
     }
 }
 
-INLINE void pending_add(const struct amx_pending *p, const int shift, const bool mins)
+/* All rows at once. */
+INLINE void made_add(
+    const struct amx_made *m, const struct amx_sums *sums, const int groups, const int shift, const bool mins)
 {
-    for (int g = 0; g < p->groups; g++)
-        sums_add(p, g, shift, mins);
+    const struct amx_columns x = columns_of(m, groups, mins);
+    for (int r = 0; r < LANES; r++)
+        row_add(m, sums, &x, groups, r, shift, mins);
 }
 
-/* acc[row][column] += 256 values of LANES rows by all columns, two groups at a time, the first of which as
- * the rows are unpacked. Sums go to sums[*turn] and are added a step later. */
-#define AMX(name, bytes, shift, negative, mins)                                                              \
-    INLINE void amx_step_##name(struct amx_rows *u, const struct amx_head *h, const uint8_t *const *rows,    \
-        size_t at, const struct x_block *x, struct amx_sums sums[2][2], int *turn, struct amx_pending *p,    \
-        float *acc, int64_t places, const int groups, const bool unpack, struct ahead_to *ahead,             \
-        int64_t first)                                                                                       \
+INLINE void stored_add(struct amx_work *w, const int shift, const bool mins)
+{
+    if (w->stored.groups == 1)
+        made_add(&w->stored, w->sums[w->turn ^ 1], 1, shift, mins);
+    else if (w->stored.groups == 2)
+        made_add(&w->stored, w->sums[w->turn ^ 1], 2, shift, mins);
+    w->stored.groups = 0;
+}
+
+/* What was in the tiles is stored: of a sum that a step begins anew. */
+#define TILE_RENEW(sum, to)                                                                                  \
+    do {                                                                                                     \
+        if (w->in_tiles.groups > (sum) / 2)                                                                  \
+            _tile_stored(sum, to, 64);                                                                       \
+        _tile_zero(sum);                                                                                     \
+    } while (0)
+
+INLINE void step_renews(struct amx_work *w, const int sum)
+{
+    struct amx_sums *to = w->sums[w->turn];
+    if (sum == 0)
+        TILE_RENEW(0, to[0].high);
+    else if (sum == 1)
+        TILE_RENEW(1, to[0].low);
+    else if (sum == 2)
+        TILE_RENEW(2, to[1].high);
+    else
+        TILE_RENEW(3, to[1].low);
+}
+
+/* Instruction i of part j of a step: sums i. */
+INLINE void step_multiply(struct amx_work *w, const struct amx_rows *rows, const int j, const int i,
+    const struct wide_group *x, const bool negative)
+{
+    const int8_t *columns = x[i / 2].q + j * PART_VALUES * WIDE_COLUMNS;
+    TILE_FENCE;
+    if (i == 0)
+        _tile_loadd(6, columns, 4 * WIDE_COLUMNS);
+    if (i == 0)
+        _tile_loadd(4, rows->high[j], PART_VALUES);
+    if (i == 1)
+        _tile_loadd(5, rows->low[j], PART_VALUES);
+    if (i == 2)
+        _tile_loadd(7, columns, 4 * WIDE_COLUMNS);
+    if (j == 0)
+        step_renews(w, i);
+    if (i == 0)
+        TILE_MULTIPLY_HIGH(0, 6, negative);
+    else if (i == 1)
+        _tile_dpbusd(1, 5, 6);
+    else if (i == 2)
+        TILE_MULTIPLY_HIGH(2, 7, negative);
+    else
+        _tile_dpbusd(3, 5, 7);
+    TILE_FENCE;
+}
+
+/* Rows [first, end) of part j become those of the block. */
+typedef void amx_unpack(
+    struct amx_rows *to, const int j, const int first, const int end, const struct amx_block *b);
+
+INLINE void rows_ask(const struct amx_block *b, const int first, const int end)
+{
+    for (int r = first; r < end; r++) {
+        const uint8_t *row = b->rows[r] + b->at + b->ahead;
+        for (size_t i = 0; i < b->bytes; i += 64)
+            _mm_prefetch((const char *)row + i, _MM_HINT_T1);
+    }
+}
+
+/* 256 values of the rows by one group of columns or two. `next`: what the rows become meanwhile, if not NULL.
+ * (A part's rows are written well before they are loaded: a tile's load waits for stores.) */
+INLINE void amx_step(struct amx_work *w, struct amx_rows *rows, const struct amx_made *now, const int groups,
+    const struct amx_block *next, amx_unpack *unpack, const int shift, const bool negative, const bool mins)
+{
+    if (w->stored.groups != groups)
+        stored_add(w, shift, mins);
+    if (groups == 1 && w->in_tiles.groups == 2) {
+        _tile_stored(2, w->sums[w->turn][1].high, 64);
+        _tile_stored(3, w->sums[w->turn][1].low, 64);
+    }
+    const bool add = w->stored.groups == groups;
+    const struct amx_columns x = columns_of(add ? &w->stored : now, groups, mins);
+    const struct amx_sums *sums = w->sums[w->turn ^ 1];
+    UNROLLED
+    for (int j = 0; j < PARTS; j++) {
+        if (next)
+            rows_ask(next, 4 * j, 4 * j + 4);
+        UNROLLED
+        for (int i = 0; i < 2 * groups; i++) {
+            const int each = 2 / groups, r = (2 * groups * j + i) * each;
+            step_multiply(w, rows, j, i, now->x, negative);
+            for (int k = 0; k < each && add; k++)
+                row_add(&w->stored, sums, &x, groups, r + k, shift, mins);
+        }
+        if (next)
+            unpack(rows, j, 0, LANES, next);
+    }
+    w->stored = w->in_tiles;
+    w->in_tiles = *now;
+    w->turn ^= 1;
+}
+
+/* What is left in the tiles, and of the step before. */
+INLINE void amx_end(struct amx_work *w, const int shift, const bool mins)
+{
+    stored_add(w, shift, mins);
+    for (int i = 0; i < 2 * w->in_tiles.groups; i++)
+        step_renews(w, i);
+    TILE_FENCE;
+    w->stored = w->in_tiles;
+    w->turn ^= 1;
+    stored_add(w, shift, mins);
+}
+
+/* acc[group of columns][set][row][column] += the rows by all columns: 256 values of both sets, which stay in
+ * the first-level cache, by two groups at a time. With the last ones the next block's values take their
+ * place. */
+#define AMX(name, bytes_of, shift, negative, mins)                                                           \
+    INLINE void amx_columns_##name(struct amx_work *w, int set, struct amx_made *made,                       \
+        const struct x_block *x, int64_t first, const struct amx_block *next)                                \
     {                                                                                                        \
-        struct wide_group of[2] = {wide_group(x, WIDE_COLUMNS, first)};                                      \
-        if (groups == 2)                                                                                     \
-            of[1] = wide_group(x, WIDE_COLUMNS, first + WIDE_COLUMNS);                                       \
-        tiles_begin();                                                                                       \
-        UNROLLED                                                                                             \
-        for (int j = 0; j < PARTS; j++) {                                                                    \
-            if (unpack) {                                                                                    \
-                ask_to(ahead, 2); /* into the second level: the first is full of tiles */                    \
-                part_##name(u, j, h, rows, at);                                                              \
-            }                                                                                                \
-            tiles_part(u, j, of, groups, negative);                                                          \
-        }                                                                                                    \
-        tiles_store(sums[*turn], groups);                                                                    \
-        pending_add(p, shift, mins);                                                                         \
-        *p = (struct amx_pending){h, sums[*turn], {of[0], of[1]}, acc + first, places, groups};              \
-        *turn ^= 1;                                                                                          \
+        made->x[0] = wide_group(x, WIDE_COLUMNS, first);                                                     \
+        made->x[1] = wide_group(x, WIDE_COLUMNS, first + WIDE_COLUMNS);                                      \
+        if (next)                                                                                            \
+            head_##name(next->head, next->rows, next->at);                                                   \
+        if (made->groups == 2 && next)                                                                       \
+            amx_step(w, w->rows + set, made, 2, next, part_##name, shift, negative, mins);                   \
+        else if (made->groups == 2)                                                                          \
+            amx_step(w, w->rows + set, made, 2, NULL, part_##name, shift, negative, mins);                   \
+        else if (next)                                                                                       \
+            amx_step(w, w->rows + set, made, 1, next, part_##name, shift, negative, mins);                   \
+        else                                                                                                 \
+            amx_step(w, w->rows + set, made, 1, NULL, part_##name, shift, negative, mins);                   \
     }                                                                                                        \
     static __attribute__((noinline)) void amx_product_##name(float *acc, const struct x_block *panel,        \
         int64_t n, const uint8_t *const *rows, int64_t from, int64_t to)                                     \
     {                                                                                                        \
-        _Alignas(64) struct amx_rows u;                                                                      \
-        _Alignas(64) struct amx_sums sums[2][2];                                                             \
-        struct amx_head heads[2];                                                                            \
-        struct amx_pending p = {.groups = 0};                                                                \
-        struct ahead_to ahead = ahead_to_of(rows, LANES, from, bytes, PARTS);                                \
+        _Alignas(64) struct amx_work w;                                                                      \
         const int64_t places = wide_places(n);                                                               \
-        int turn = 0, at = 0;                                                                                \
+        const size_t ahead = LANES * SETS * (size_t)(rows[1] - rows[0]);                                     \
+        w.in_tiles.groups = w.stored.groups = w.turn = 0;                                                    \
         tiles_configure(&tile_shapes);                                                                       \
-        for (int set = 0; set < SETS; set++, rows += LANES, acc += LANES * places) {                         \
-            const struct x_block *x = panel;                                                                 \
-            for (int64_t b = from; b < to; b++, x += places * WIDE_BLOCKS) {                                 \
-                struct amx_head *h = &heads[at ^= 1];                                                        \
-                const size_t byte = (size_t)b * (bytes);                                                     \
-                ahead.to += LANES * (bytes);                                                                 \
-                head_##name(h, rows, byte);                                                                  \
-                if (places == WIDE_COLUMNS) {                                                                \
-                    amx_step_##name(&u, h, rows, byte, x, sums, &turn, &p, acc, places, 1, true, &ahead, 0); \
-                    continue;                                                                                \
-                }                                                                                            \
-                amx_step_##name(&u, h, rows, byte, x, sums, &turn, &p, acc, places, 2, true, &ahead, 0);     \
-                int64_t first = 2 * WIDE_COLUMNS;                                                            \
-                for (; first + WIDE_COLUMNS < places; first += 2 * WIDE_COLUMNS)                             \
-                    amx_step_##name(                                                                         \
-                        &u, h, rows, byte, x, sums, &turn, &p, acc, places, 2, false, &ahead, first);        \
-                if (first < places)                                                                          \
-                    amx_step_##name(                                                                         \
-                        &u, h, rows, byte, x, sums, &turn, &p, acc, places, 1, false, &ahead, first);        \
-            }                                                                                                \
+        for (int set = 0; set < SETS; set++) {                                                               \
+            const struct amx_block b = {                                                                     \
+                &w.heads[from % 4][set], rows + set * LANES, (size_t)from * (bytes_of), bytes_of, ahead};    \
+            head_##name(b.head, b.rows, b.at);                                                               \
+            for (int j = 0; j < PARTS; j++)                                                                  \
+                part_##name(&w.rows[set], j, 0, LANES, &b);                                                  \
         }                                                                                                    \
-        pending_add(&p, shift, mins);                                                                        \
+        for (int64_t b = from; b < to; b++, panel += places * WIDE_BLOCKS)                                   \
+            for (int64_t first = 0; first < places; first += 2 * WIDE_COLUMNS)                               \
+                for (int set = 0; set < SETS; set++) {                                                       \
+                    struct amx_made made = {.head = &w.heads[b % 4][set],                                    \
+                        .acc = acc + (first * SETS + set * WIDE_COLUMNS) * LANES,                            \
+                        .groups = first + WIDE_COLUMNS < places ? 2 : 1};                                    \
+                    const bool last = first + 2 * WIDE_COLUMNS >= places && b + 1 < to;                      \
+                    const struct amx_block next = {&w.heads[(b + 1) % 4][set], rows + set * LANES,           \
+                        (size_t)(b + 1) * (bytes_of), bytes_of, ahead};                                      \
+                    amx_columns_##name(&w, set, &made, panel, first, last ? &next : NULL);                   \
+                }                                                                                            \
+        amx_end(&w, shift, mins);                                                                            \
         _tile_release();                                                                                     \
     }                                                                                                        \
     static void wide_product_##name(float *acc, const struct x_block *x, int64_t n,                          \

@@ -105,7 +105,7 @@ struct groups_pending {
     const struct groups_sums *sums; /* NULL: none */
     const vfloats *scale;
     const struct x_block *x;
-    float *acc; /* [row][places] */
+    float *acc; /* [row][column] */
     int64_t places, blocks;
 };
 
@@ -118,7 +118,7 @@ INLINE void groups_scale(const struct groups_pending *p)
         memcpy(&x[b], ((const struct x_group *)(const void *)(p->x + b * p->places))->scale, sizeof x[b]);
     const float *scale = (const float *)p->scale;
     for (int r = 0; r < LANES; r++) {
-        vfloats *acc = (vfloats *)(void *)(p->acc + r * p->places), sum = *acc;
+        vfloats *acc = (vfloats *)(void *)(p->acc + r * WIDE_COLUMNS), sum = *acc;
         for (int64_t b = 0; b < p->blocks; b++)
             sum = plus(__builtin_convertvector(p->sums->of[b][r], vfloats) * scale[b * LANES + r], x[b], sum);
         *acc = sum;
@@ -163,8 +163,8 @@ INLINE void groups_product(float *acc, const struct x_block *panel, int64_t n, c
         }
         for (int64_t first = 0; first < places; first += WIDE_COLUMNS)
             for (int set = 0; set < SETS; set++, turn ^= 1)
-                groups_step(&sums[turn], &u, set, panel + first, acc + set * LANES * places + first, places,
-                    blocks, &p);
+                groups_step(&sums[turn], &u, set, panel + first,
+                    acc + (first * SETS + set * WIDE_COLUMNS) * LANES, places, blocks, &p);
         groups_scale(&p);
     }
     _tile_release();

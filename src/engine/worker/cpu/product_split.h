@@ -90,24 +90,24 @@ INLINE void unpack_f16(struct split_rows *to, int64_t k, const uint8_t *const *r
  * and 7: columns. */
 INLINE void split_sums_load(const float *acc, int64_t places, const int groups)
 {
-    const size_t row = (size_t)places * sizeof *acc;
+    const size_t w = (size_t)wide_width(places), row = w * sizeof *acc;
     TILE_FENCE;
     _tile_loadd(0, acc, row);
-    _tile_loadd(1, acc + LANES * places, row);
+    _tile_loadd(1, acc + LANES * w, row);
     if (groups == 2) {
-        _tile_loadd(2, acc + WIDE_COLUMNS, row);
-        _tile_loadd(3, acc + LANES * places + WIDE_COLUMNS, row);
+        _tile_loadd(2, acc + 2 * LANES * w, row);
+        _tile_loadd(3, acc + 3 * LANES * w, row);
     }
 }
 
 INLINE void split_sums_store(float *acc, int64_t places, const int groups)
 {
-    const size_t row = (size_t)places * sizeof *acc;
+    const size_t w = (size_t)wide_width(places), row = w * sizeof *acc;
     _tile_stored(0, acc, row);
-    _tile_stored(1, acc + LANES * places, row);
+    _tile_stored(1, acc + LANES * w, row);
     if (groups == 2) {
-        _tile_stored(2, acc + WIDE_COLUMNS, row);
-        _tile_stored(3, acc + LANES * places + WIDE_COLUMNS, row);
+        _tile_stored(2, acc + 2 * LANES * w, row);
+        _tile_stored(3, acc + 3 * LANES * w, row);
     }
     TILE_FENCE;
 }
@@ -147,14 +147,15 @@ INLINE void split_run(const struct split_rows *u, int64_t k, const struct split_
     }
 }
 
-/* acc[row][column] += SPLIT_RUNS runs, or what is left of them, of the rows by one group of columns or two,
- * from column `first` on. */
+/* acc[group of columns][row][column] += SPLIT_RUNS runs, or what is left of them, of the rows by one group of
+ * columns or two, from column `first` on. */
 INLINE void split_step(float *acc, const struct x_block *panel, int64_t places, int64_t first, int64_t runs,
     struct split_rows *u, const uint8_t *const *rows, size_t at, struct ahead *ahead, const int groups,
     split_unpack_fn *unpack, const bool two_parts)
 {
     const int64_t w = wide_width(places);
-    split_sums_load(acc + first, places, groups);
+    acc += SETS * LANES * first;
+    split_sums_load(acc, places, groups);
     for (int64_t k = 0; k < runs; k++, panel += places * SPLIT_BLOCKS) {
         const struct split_group x[2] = {
             split_group(panel, w, first), split_group(panel, w, first + (groups == 2 ? WIDE_COLUMNS : 0))};
@@ -164,7 +165,7 @@ INLINE void split_step(float *acc, const struct x_block *panel, int64_t places, 
         }
         split_run(u, k, x, w, groups, two_parts);
     }
-    split_sums_store(acc + first, places, groups);
+    split_sums_store(acc, places, groups);
 }
 
 /* Tiles of w columns. */
