@@ -26,18 +26,23 @@ static void origins_check(struct str text, size_t len, const struct plain_joints
 
 static void parted(struct str text)
 {
+    struct byte_map map;
+    struct error err;
+    if (byte_map_make(&map, text, &err))
+        abort();
     for (int how = PLAIN_IN_ONE; how <= PLAIN_MARKED; how++) {
         struct plain_joints joints = {0};
         struct buf out;
         bool changed;
         buf_init(&out, MIB);
-        if (router_plain_parted(text, (enum plain_parts)how, &out, &joints, &changed))
+        if (router_plain_parted(&map, (enum plain_parts)how, &out, &joints, &changed))
             abort();
         must_be_text(buf_str(&out));
         origins_check(text, out.len, &joints);
         buf_free(&out);
         free(joints.all);
     }
+    byte_map_free(&map);
 }
 
 static void undone(struct str text)
