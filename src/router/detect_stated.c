@@ -41,26 +41,40 @@ bool detect_dose(const struct detect_context *c, const struct detect_atom *who, 
     return false;
 }
 
+/* "WPA2-Enterprise", "ChaCha20-Poly1305": what is asked about most. */
+static bool is_technique(struct str value)
+{
+    static const char *const begins[] = {"aes", "argon2", "bcrypt", "blake", "chacha", "core-i", "curve",
+        "ecdsa", "ed25519", "iphone", "oauth", "openvpn", "pbkdf2", "postgres", "python", "rsa", "rtx",
+        "scrypt", "secp", "sha", "ssl", "tls", "ubuntu", "usb", "windows", "wpa", "x25519"};
+    bool is = false;
+    for (size_t i = 0; i < sizeof begins / sizeof *begins && !is; i++)
+        is = str_is_nocase(str_slice(value, 0, strlen(begins[i])), begins[i]);
+    return is;
+}
+
 /* Small letters and digits, and so long as only what somebody made up is: "Harrowgate-Otter7". */
 static bool may_be_password(struct str value)
 {
-    enum { LEAST = 9 };
+    enum { LEAST = 9, MOST = 64 };
     size_t small = 0, digits = 0;
     for (size_t i = 0; i < value.len; i++) {
         small += detect_is_lower(value.data[i]);
         digits += detect_is_digit(value.data[i]);
     }
-    return value.len >= LEAST && small > 1 && digits > 0;
+    return value.len >= LEAST && value.len <= MOST && small > 1 && digits > 0 && !is_technique(value);
 }
 
-/* The bytes between blanks that the word at i is in. */
+/* The bytes between blanks that the word at i is in, or some of them where they are too many for a password.
+ */
 static struct str token_of(const struct detect_context *c, size_t i)
 {
+    enum { ENOUGH = 80 };
     const struct str text = c->scan->text;
     size_t from = c->words[i].start, to = c->words[i].end;
-    while (from > 0 && !detect_is_one_of(text.data[from - 1], " \t\r\n\"'`(,:"))
+    while (from > 0 && to - from < ENOUGH && !detect_is_one_of(text.data[from - 1], " \t\r\n\"'`(,:"))
         from--;
-    while (to < text.len && !detect_is_one_of(text.data[to], " \t\r\n\"'`),:?"))
+    while (to < text.len && to - from < ENOUGH && !detect_is_one_of(text.data[to], " \t\r\n\"'`),:?"))
         to++;
     return str_slice(text, from, to);
 }
@@ -134,11 +148,40 @@ bool detect_birth_told(
     return false;
 }
 
+/* "Uncle Rob", "oma Erna"; not who a convent calls so. */
+static bool has_name(const struct detect_context *c, const struct detect_atom *kin)
+{
+    static const char *const titles[] = {"mother", "father", "sister", "brother", "bruder", "schwester"};
+    const struct detect_word *next = &c->words[kin->to];
+    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
+        if (str_is_nocase(text_of(c, kin->from, kin->from + 1), titles[i]))
+            return false;
+    return detect_word_is(next, CUE(given) | CUE(both) | CUE(first));
+}
+
+/* "Mother Teresa", "Gran Canaria", "Sister chromatids", "Bro, why ...": not the writer's own. */
+static bool is_other(const struct detect_context *c, const struct detect_atom *kin)
+{
+    static const char *const others[] = {"board", "bear", "bod", "brain", "c", "can", "cell", "cells",
+        "chromatid", "chromatids", "comment", "companies", "company", "could", "do", "does", "how", "jokes",
+        "nature", "pourquoi", "printer", "printers", "que", "qui", "should", "smear", "smears", "test",
+        "tests", "tongue", "warum", "what", "when", "where", "which", "why", "wieso"};
+    const struct detect_word *next = &c->words[kin->to];
+    const struct str word = text_of(c, kin->to, kin->to + 1);
+    if (next->flags & WORD_CAPITAL && !(next->flags & WORD_UPPER))
+        return !((next->kinds | next->begins) & (CUE(ill) | CUE(health))) && !has_name(c, kin);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (str_is_nocase(word, others[i]))
+            return true;
+    return false;
+}
+
 /* "dad has ...", "brother's lawyer": where a sentence begins so it is the writer's own; not "Mother: ...". */
 bool detect_bare_kin(const struct detect_context *c, const struct detect_atom *a)
 {
     return a->kinds & CUE(bare) && !(c->words[a->to - 1].flags & WORD_COLON) && a->to < c->n_words &&
            !detect_word_is(&c->words[a->to], CUE(particle)) && /* "wife of Bath" */
+           !is_other(c, a) &&
            (a->from == 0 || c->words[a->from - 1].flags & (WORD_STOP | WORD_LINE | WORD_COLON | WORD_COMMA));
 }
 

@@ -3,10 +3,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "router/detect.h"
 
@@ -60,8 +62,28 @@ static void a_password_that_is_asked_about(void **state)
     harmless("Is AES256 strong enough for a wiki?");
     harmless("is a password with 12 characters strong enough?");
     harmless("my password 12345 was a joke");
+    harmless("Is WPA2-Enterprise secure enough?");
+    harmless("Is ChaCha20-Poly1305 safe enough for backups?");
+    harmless("Ist AES256-GCMsiv sicher genug?");
     harmless("Is the M8 bolt strong enough for a swing?");
     harmless("my zip code, 90210, is in California");
+}
+
+/* Once for each of its words a text without blanks was read as a whole: a quarter of a megabyte took minutes.
+ */
+static void a_word_of_a_megabyte_is_asked_about_once_for_each_of_its_words(void **state)
+{
+    enum { TIMES = 75000, SECONDS = 20 };
+    static const char asked[] = "strong-enough-";
+    char *text = malloc(TIMES * (sizeof asked - 1) + 1);
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < TIMES; i++)
+        memcpy(text + i * (sizeof asked - 1), asked, sizeof asked);
+    const int64_t before = clock_cpu_ns();
+    assert_int_equal(found_in(text), 0);
+    assert_true(clock_cpu_ns() - before < SECONDS * INT64_C(1000000000));
+    free(text);
 }
 
 static void a_password_is_a_programs_third_argument(void **state)
@@ -82,6 +104,18 @@ static void dad_alone_is_the_writers_own(void **state)
     harmless("Wife of Bath's tale: divorce and marriage");
     harmless("Mother: dementia. Father: none. Which gene is it?");
     harmless("a brother's lawyer in a comedy, name ideas");
+    is(ROUTER_PHI, "gran has dementia and needs a form signed");
+    is(ROUTER_PHI, "Uncle Rob takes 5 mg of it at night");
+    harmless("Pap smears screen for cervical cancer.");
+    harmless("Sister chromatids in leukemia cells: explain.");
+    harmless("Daughter cells of a tumor divide faster, true?");
+    harmless("Gran Breta\xC3\xB1"
+             "a aprob\xC3\xB3 el aborto en 1967.");
+    harmless("Gran parte de los tumores son benignos.");
+    harmless("Mother Teresa cared for cancer patients.");
+    harmless("Bro why is insulin so expensive?");
+    harmless("GF bread for diabetics, please");
+    harmless("Brother printers, 200mg of toner left?");
 }
 
 static void a_date_of_birth_is_one(void **state)
@@ -254,6 +288,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_somebody_takes_is_their_health_whatever_it_is),
         cmocka_unit_test(a_password_that_is_asked_about),
+        cmocka_unit_test(a_word_of_a_megabyte_is_asked_about_once_for_each_of_its_words),
         cmocka_unit_test(a_password_is_a_programs_third_argument),
         cmocka_unit_test(dad_alone_is_the_writers_own),
         cmocka_unit_test(a_date_of_birth_is_one),
