@@ -367,11 +367,8 @@ static void password_look(struct detect_context *c, const struct detect_atom *a)
         return;
     bool made_up = false;
     size_t at_once, digits, behind = value_find(c, a->to, 1, &at_once, &digits, &made_up);
-    if (behind > 0 && digits >= 4 && !made_up && a->kinds & (CUE(opens) | CUE(spoken)) &&
-        detect_owned(c, a)) {
+    if (behind > 0 && digits >= 4 && !made_up && a->kinds & (CUE(opens) | CUE(spoken)) && detect_owned(c, a))
         words_add(c, &access_code, at_once, behind, 0.6);
-        return;
-    }
     for (size_t i = a->to; i < c->n_words && i < a->to + 9 && same_sentence(c, a->from, i); i++) {
         size_t from, length, end;
         bool fake, says = detect_word_is(&c->words[i], CUE(copula)) ||

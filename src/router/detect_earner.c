@@ -24,12 +24,12 @@ static bool known_to_us(const struct detect_context *c, size_t given)
     return ours && given_name(&c->words[given]);
 }
 
-/* "Twenty five points", "30 gold coins". */
+/* "Twenty five points", "30 gold coins"; not "85,000, likes his boss". */
 static bool of_things(const struct detect_context *c, size_t sum_end)
 {
     enum { WITHIN = 2 };
     for (size_t i = sum_end; i < c->n_words && i < sum_end + WITHIN; i++) {
-        if (c->words[i].sentence != c->words[i - 1].sentence)
+        if (c->words[i].sentence != c->words[i - 1].sentence || c->words[i - 1].flags & WORD_COMMA)
             return false;
         if (detect_word_is(&c->words[i], CUE(thing)))
             return true;

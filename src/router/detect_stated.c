@@ -103,11 +103,14 @@ bool detect_owned(const struct detect_context *c, const struct detect_atom *pass
     return false;
 }
 
-/* Does a form's blank stand between, or a sum? "Born at ______", "Contract 4+4". */
+/* Does a form's blank stand between that nobody filled in, or a sum? "Born at ______", "Contract 4+4"; not
+ * "born: __3.4.1980__". */
 static bool is_apart(const struct detect_context *c, size_t from, size_t to)
 {
     const struct str gap = str_slice(c->scan->text, c->words[from].end, c->words[to].start);
-    return str_find_char(gap, '+') != SIZE_MAX || str_find_char(gap, '_') != SIZE_MAX;
+    const bool blank = str_find(gap, STR("___")) != SIZE_MAX && !str_ends(gap, STR("_"));
+    return blank || (c->words[from].flags & WORD_DIGIT && c->words[to].flags & WORD_DIGIT &&
+                        str_find_char(gap, '+') != SIZE_MAX);
 }
 
 /* Two short numbers at least, or words of them, within seven words. */
@@ -125,6 +128,22 @@ bool detect_birth_date(
     return parts > 1;
 }
 
+/* Encyclopaedias write the month as a word, and of nobody who is the writer's. */
+static bool is_of_a_figure(
+    const struct detect_context *c, const struct detect_atom *born, const struct detect_atom *date)
+{
+    enum { AROUND = 24, MONTH = 3 };
+    bool month = false;
+    for (size_t i = date->from > born->to ? date->from - 1 : born->to; i < date->to; i++)
+        month = month || (!(c->words[i].flags & WORD_DIGIT) && detect_word_length(&c->words[i]) >= MONTH);
+    for (size_t i = date->from > AROUND ? date->from - AROUND : 0; i < c->n_words && i < date->to + AROUND;
+         i++)
+        if (c->words[i].sentence == c->words[date->from].sentence &&
+            (c->words[i].kinds | c->words[i].begins) & (CUE(mine) | CUE(theirs) | CUE(kin)))
+            return false;
+    return month;
+}
+
 bool detect_birth_told(
     const struct detect_context *c, const struct detect_atom *born, const struct detect_atom *date)
 {
@@ -135,7 +154,7 @@ bool detect_birth_told(
     const size_t behind = c->words[date->to - 1].end;
     const size_t close = str_find_char(str_slice(text, behind, behind + PLACE), ')');
     size_t i = date->to;
-    if (close == SIZE_MAX || c->words[born->from].start == 0 ||
+    if (close == SIZE_MAX || !is_of_a_figure(c, born, date) || c->words[born->from].start == 0 ||
         text.data[c->words[born->from].start - 1] != '(')
         return false;
     while (i < c->n_words && c->words[i].start < behind + close)

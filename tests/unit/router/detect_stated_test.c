@@ -86,6 +86,23 @@ static void a_word_of_a_megabyte_is_asked_about_once_for_each_of_its_words(void 
     free(text);
 }
 
+/* Where a number stands right behind "password" nothing further off was looked at. */
+static void the_new_password_behind_the_old_one(void **state)
+{
+    struct router_findings f = {0};
+    struct error err;
+    struct arena *a = arena_create(16 * MIB);
+    const struct str text = STR("Our wifi password 2019 version was Kx7lemon9, still is");
+    const size_t start = str_find(text, STR("Kx7lemon9"));
+    bool found = false;
+    (void)state;
+    assert_int_equal(router_detect(a, STR_NONE, text, &f, &err), 0);
+    for (size_t i = 0; i < f.n_entities; i++)
+        found = found || (f.entities[i].start == start && f.entities[i].score >= 0.5);
+    assert_true(found);
+    arena_free(a);
+}
+
 static void a_password_is_a_programs_third_argument(void **state)
 {
     (void)state;
@@ -124,6 +141,12 @@ static void a_date_of_birth_is_one(void **state)
     is(ROUTER_PII, "our tenant (born 3.4.1980) is late again");
     is(ROUTER_PII, "nato a Terni, 3 maggio 1971");
     harmless("Il sottoscritto ______, nato a ______, residente in ______. Contratto 4+4.");
+    is(ROUTER_PII, "Date of birth: __3.4.1980__");
+    is(ROUTER_PII, "**born**: _3 April 1971_");
+    is(ROUTER_PII, "birth_date: 1980_04_03");
+    is(ROUTER_PII, "DOB + sex: 3.4.1980 m");
+    is(ROUTER_PII, "our employee Tom (born 3 April 1980) is a thief");
+    is(ROUTER_PII, "Tom (born 3.4.1980) is a lodger");
     harmless("Edda Vanterpool (born January 19, 1946, in Locust Ridge) is an American singer.");
 }
 
@@ -151,6 +174,7 @@ static void points_are_no_money_and_a_count_no_code(void **state)
     harmless("Our Anna earns twenty five points");
     harmless("Peter Miller earns 25 gold coins in the game");
     is(ROUTER_FINANCIAL, "Peter Miller earns 50,000 every year");
+    is(ROUTER_FINANCIAL, "Peter Miller earns 85,000, likes his boss");
     is(ROUTER_FINANCIAL, "our clerk Anna earns thirty-one five");
     harmless("at the gate: five six seven eight, and step, and turn");
     is(ROUTER_SECRET, "the gate: five two seven eight");
@@ -289,6 +313,7 @@ int main(void)
         cmocka_unit_test(what_somebody_takes_is_their_health_whatever_it_is),
         cmocka_unit_test(a_password_that_is_asked_about),
         cmocka_unit_test(a_word_of_a_megabyte_is_asked_about_once_for_each_of_its_words),
+        cmocka_unit_test(the_new_password_behind_the_old_one),
         cmocka_unit_test(a_password_is_a_programs_third_argument),
         cmocka_unit_test(dad_alone_is_the_writers_own),
         cmocka_unit_test(a_date_of_birth_is_one),
