@@ -4,8 +4,9 @@
 
 #include "base/limits.h"
 #include "router/detect.h"
+#include "router/plain.h"
 
-enum { SEAM = 128, ROLES = CHAT_TOOL + 1 };
+enum { SEAM = 128, ROLES = CHAT_TOOL + 1, BEFORE = 3 };
 
 struct walk {
     const struct chat_request *request;
@@ -85,6 +86,7 @@ static struct str words_at_start(struct str s, size_t most)
 struct tail {
     char text[SEAM];
     size_t len;
+    size_t begins[BEFORE]; /* where in it the last texts begin, the last one first */
 };
 
 static void tail_add(struct tail *t, const char *between, struct str text)
@@ -95,14 +97,41 @@ static void tail_add(struct tail *t, const char *between, struct str text)
     if (text.len == 0)
         return;
     if (end.len < text.len) /* what came before is not beside it */
-        t->len = gap = 0;
+        *t = (struct tail){.len = gap = 0};
     memcpy(all, t->text, t->len);
     memcpy(all + t->len, between, gap);
     if (end.len > 0)
         memcpy(all + t->len + gap, end.data, end.len);
     struct str kept = words_at_end((struct str){all, t->len + gap + end.len}, SEAM);
+    const size_t gone = t->len + gap + end.len - kept.len, begin = t->len + gap;
     memcpy(t->text, kept.data, kept.len);
     t->len = kept.len;
+    memmove(t->begins + 1, t->begins, (BEFORE - 1) * sizeof *t->begins);
+    t->begins[0] = begin;
+    for (size_t i = 0; i < BEFORE; i++)
+        t->begins[i] = t->begins[i] > gone ? t->begins[i] - gone : 0;
+}
+
+/* The last texts alone: who is asked something anew before each answers "3", "7", "12.50" with no value. */
+static struct tail tail_last(const struct tail *t)
+{
+    struct tail last = {.len = t->len - t->begins[BEFORE - 1]};
+    memcpy(last.text, t->text + t->begins[BEFORE - 1], last.len);
+    return last;
+}
+
+/* May the word that ends there, or begins (`step` is 1), be a piece of a value: has it a digit or an '@'? A
+ * price has a point between its digits. */
+static bool is_piece(struct str s, size_t at, size_t step)
+{
+    bool digit = false, point = false, mail = false;
+    for (; at < s.len && (unsigned char)s.data[at] > ' '; at += step) {
+        digit |= detect_is_digit(s.data[at]);
+        mail |= s.data[at] == '@';
+        point |= detect_is_one_of(s.data[at], ".,") && detect_is_digit(plain_byte(s, at - 1)) &&
+                 detect_is_digit(plain_byte(s, at + 1));
+    }
+    return mail || (digit && !point);
 }
 
 /* Do the word before the cut and the one behind it make one, with `any` whatever it is, else a value as in
@@ -111,11 +140,7 @@ static bool is_word_cut(struct str before, struct str after, bool any)
 {
     if ((unsigned char)before.data[before.len - 1] <= ' ' || (unsigned char)after.data[0] <= ' ')
         return false;
-    for (size_t i = before.len; i > 0 && (unsigned char)before.data[i - 1] > ' '; i--)
-        any |= before.data[i - 1] == '@' || detect_is_digit(before.data[i - 1]);
-    for (size_t i = 0; i < after.len && (unsigned char)after.data[i] > ' '; i++)
-        any |= after.data[i] == '@' || detect_is_digit(after.data[i]);
-    return any;
+    return any || is_piece(before, before.len - 1, SIZE_MAX) || is_piece(after, 0, 1);
 }
 
 static int tail_look(
@@ -137,6 +162,15 @@ static int tail_look(
                                .apart = gap == 0 && w->request->kind != CHAT_KIND_EMBED});
 }
 
+/* A picture may stand before it. */
+static struct str first_text(const struct chat_message *m)
+{
+    size_t i = 0;
+    while (i < m->n_parts && m->parts[i].text.len == 0)
+        i++;
+    return i < m->n_parts ? m->parts[i].text : STR_NONE;
+}
+
 /* What one message asks for and the next one gives ("Your card number?"), and what one who speaks says piece
  * by piece: cut anywhere in messages that follow each other, values whatever was answered to each. */
 static int message_look(const struct walk *w, size_t index, struct tail *spaced, struct tail glued[ROLES])
@@ -145,14 +179,13 @@ static int message_look(const struct walk *w, size_t index, struct tail *spaced,
     struct tail *own = &glued[m->role];
     bool follows = index > 0 && m[-1].role == m->role;
     int rc = 0;
-    if (m->n_parts == 0)
-        return 0;
-    struct str first = m->parts[0].text;
+    const struct str first = first_text(m);
     if (spaced->len > 0 && first.len > 0) {
         struct str where = chat_place(w->request->arena, "messages[", index, "].content");
+        const struct tail near = follows ? *own : tail_last(own);
         rc = tail_look(w, where, spaced, first, " ");
-        if (rc == 0 && own->len > 0 && is_word_cut((struct str){own->text, own->len}, first, follows))
-            rc = tail_look(w, where, own, first, "");
+        if (rc == 0 && near.len > 0 && is_word_cut((struct str){near.text, near.len}, first, follows))
+            rc = tail_look(w, where, &near, first, "");
     }
     for (size_t i = 0; i < m->n_parts; i++) {
         tail_add(spaced, " ", m->parts[i].text);
@@ -181,10 +214,8 @@ static int inputs_look(const struct walk *w)
 int seam_visit(const struct chat_request *r, seam_look *look, void *ctx, struct error *err)
 {
     const struct walk w = {r, look, ctx, err};
-    struct tail spaced = {.len = 0}, glued[ROLES];
+    struct tail spaced = {.len = 0}, glued[ROLES] = {{.len = 0}};
     int rc = 0;
-    for (size_t i = 0; i < ROLES; i++)
-        glued[i].len = 0;
     for (size_t i = 0; i < r->n_messages && rc == 0; i++) {
         rc = parts_look(&w, i, &r->messages[i], "");
         if (rc == 0)

@@ -218,7 +218,7 @@ static void what_is_cut_over_messages_left(void **state)
 {
     (void)state;
     static const struct {
-        const char *pieces[6];
+        const char *pieces[16];
         bool found;
     } cases[] = {{{"pay with card 4539 5787 63", "62 1486 until friday"}, true},
         {{"pay with card 45395787", "63621486"}, true}, {{"45395", "78763", "621486"}, true},
@@ -227,11 +227,17 @@ static void what_is_cut_over_messages_left(void **state)
         {{"hollis", ".bramw", "ell@nor", "thpi", "ne.net"}, true},
         {{"Last week I was diag", "nosed with HIV"}, true},
         {{"Multiply by 45395787.", "-done", "Then add 63621486."}, false},
-        {{"How many are 17 and 4?", "-21", "And 12?", "-33"}, false}};
+        {{"How many are 17 and 4?", "-21", "And 12?", "-33"}, false},
+        {{"4539", "-and?", "5787", "-and?", "6362", "-and?", "1486"}, true},
+        /* Answers to one question each: a card's digits and its check digit by chance. */
+        {{"45", "-next", "39", "-next", "57", "-next", "87", "-next", "63", "-next", "62", "-next", "14", "-",
+             "86"},
+            false},
+        {{"45.39", "-next", "57.87", "-next", "63.62", "-next", "14.86"}, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct arena *a = arena_create(16 * MIB);
         struct chat_request *r = chat_request_create(a);
-        struct chat_message messages[6] = {0};
+        struct chat_message messages[16] = {0};
         struct facts f;
         for (r->messages = messages; cases[i].pieces[r->n_messages]; r->n_messages++) {
             const char *piece = cases[i].pieces[r->n_messages];
@@ -246,6 +252,22 @@ static void what_is_cut_over_messages_left(void **state)
             fail_msg("%s ...: found %d", cases[i].pieces[0], facts_findings(&f)->sensitive);
         arena_free(a);
     }
+}
+
+static void what_goes_on_below_a_picture_left(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    struct chat_request *r = request_of(a, "auto", "pay with card 4539 5787");
+    struct chat_part parts[] = {{.kind = CHAT_PART_IMAGE, .url = STR("data:image/png;base64,iVBORw0KGgoA")},
+        {.kind = CHAT_PART_TEXT, .text = STR("6362 1486 please")}};
+    struct chat_message messages[] = {r->messages[0], {.role = CHAT_USER, .parts = parts, .n_parts = 2}};
+    struct facts f;
+    r->messages = messages;
+    r->n_messages = 2;
+    facts_init(&f, NULL, r, NULL);
+    assert_true(facts_findings(&f)->sensitive);
+    arena_free(a);
 }
 
 static void what_is_cut_over_many_inputs_left(void **state)
@@ -430,6 +452,7 @@ int main(void)
         cmocka_unit_test(sizes_do_not_depend_on_where_sixteen_bytes_begin),
         cmocka_unit_test(a_text_that_is_none_has_no_size),
         cmocka_unit_test(what_is_cut_over_two_inputs_is_found),
+        cmocka_unit_test(what_goes_on_below_a_picture_left),
         cmocka_unit_test(what_is_cut_over_many_inputs_left),
         cmocka_unit_test(what_is_cut_over_messages_left),
         cmocka_unit_test(what_a_data_url_says_before_its_data_left),
