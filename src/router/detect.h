@@ -140,8 +140,7 @@ static inline bool detect_is_hex(char c)
     return detect_is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-/* NUL is in no set. */
-/* Of a literal of up to eight it is known when this is compiled what to compare with. */
+/* NUL is in no set. Of a literal of up to eight it is known when this is compiled what to compare with. */
 static inline bool detect_is_one_of(char c, const char *set)
 {
     const size_t n = strlen(set);

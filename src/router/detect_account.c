@@ -1,5 +1,5 @@
 /* Bank accounts and coin addresses: what carries its own check. */
-#include "router/detect.h"
+#include "router/detect_id.h"
 
 #include <string.h>
 
@@ -75,7 +75,7 @@ static bool shape_fits(const char *shape, const char *text)
 }
 
 /* ISO 7064 mod 97-10 over the number with its first four moved to the end, letters as 10..35. */
-static bool iban_checks(const char *compact, size_t n)
+bool detect_check_iban(const char *compact, size_t n)
 {
     unsigned rest = 0;
     for (size_t i = 0; i < n; i++) {
@@ -110,7 +110,7 @@ static void iban_check(struct detect_scan *s, size_t at)
         at++;
     }
     if (detect_is_alnum(detect_byte(s, at)) || !shape_fits("2n", compact + 2) ||
-        !shape_fits(shape, compact + 4) || !iban_checks(compact, n))
+        !shape_fits(shape, compact + 4) || !detect_check_iban(compact, n))
         return;
     size_t start = at;
     for (size_t left = n; left > 0; left--)

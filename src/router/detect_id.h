@@ -36,5 +36,6 @@ detect_id_check detect_check_luhn, detect_check_verhoeff, detect_check_aba, dete
     detect_check_dea, detect_check_ph_tin, detect_check_pesel, detect_check_se, detect_check_th,
     detect_check_tr, detect_check_nhs, detect_check_npi, detect_check_za, detect_check_bsn, detect_check_nir,
     detect_check_cpf, detect_check_ahv, detect_check_fiscal;
+detect_id_check detect_check_iban; /* detect_account.c: the check digits alone */
 
 #endif

@@ -70,8 +70,8 @@ int mask_add(struct mask *m, const struct detect_type *type, struct str original
 int mask_text(struct mask *m, struct str text, struct str *out, struct error *err) MUST_USE;
 /* Does it hold an original's bytes, be it within other words? */
 bool mask_leaks(struct mask *m, struct str text);
-/* `text` with every placeholder in it replaced by two letters (of digits: two of them) that say nothing, in the arena.
- */
+/* `text` with every placeholder in it replaced by two letters, of digits by two of them, that say nothing; in
+ * the arena. */
 int mask_blank(struct mask *m, struct str text, struct str *out, struct error *err) MUST_USE;
 
 /* ---- mask_form.c ---- */

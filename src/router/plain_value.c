@@ -150,20 +150,11 @@ static bool is_phone(const struct joined *j, size_t n_digits)
 
 static bool is_iban(struct str s)
 {
-    unsigned rest = 0;
-    if (s.len < IBAN_LEAST || s.len > IBAN_MOST || !detect_is_upper(s.data[0]) ||
-        !detect_is_upper(s.data[1]) || !detect_is_digit(s.data[2]) || !detect_is_digit(s.data[3]))
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.data[(i + 4) % s.len];
-        if (detect_is_digit(c))
-            rest = (rest * 10 + (unsigned)(c - '0')) % 97;
-        else if (detect_is_upper(c))
-            rest = (rest * 100 + (unsigned)(c - 'A' + 10)) % 97;
-        else
-            return false;
-    }
-    return rest == 1;
+    bool form = s.len >= IBAN_LEAST && s.len <= IBAN_MOST && detect_is_upper(s.data[0]) &&
+                detect_is_upper(s.data[1]) && detect_is_digit(s.data[2]) && detect_is_digit(s.data[3]);
+    for (size_t i = 4; i < s.len && form; i++)
+        form = detect_is_digit(s.data[i]) || detect_is_upper(s.data[i]);
+    return form && detect_check_iban(s.data, s.len);
 }
 
 static bool is_dashed(char c)
