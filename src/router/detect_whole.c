@@ -20,7 +20,14 @@ static bool is_house(struct str place)
     return digits > 0 && letters >= LETTERS;
 }
 
-/* "Deidre, 14 Ochre Lane": on one line, a name and then an address. The hits of each family are in order. */
+/* Is the name of the address's line? */
+static bool is_beside(struct str between)
+{
+    return str_find_char(between, '\n') == SIZE_MAX && str_find_char(between, ';') == SIZE_MAX;
+}
+
+/* "Deidre, 14 Ochre Lane": on one line, a name and then an address; not "... of Davis Street; thence along
+ * Davis Street 100 feet". The hits of each family are in order. */
 static void neighbours_look(struct detect_scan *s)
 {
     enum { NEAR = 60 }; /* bytes between */
@@ -33,7 +40,7 @@ static void neighbours_look(struct detect_scan *s)
             k++;
         if (k < s->n_hits && s->hits[k].start < person->end + NEAR &&
             is_house(str_slice(s->text, s->hits[k].start, s->hits[k].end)) &&
-            str_find_char(str_slice(s->text, person->end, s->hits[k].start), '\n') == SIZE_MAX)
+            is_beside(str_slice(s->text, person->end, s->hits[k].start)))
             person->score = s->hits[k].score = 0.6;
     }
 }

@@ -165,6 +165,7 @@ static void who_lives_where(void **state)
     (void)state;
     is(ROUTER_PII, "Help plan: I'm Deidre, 14 Ochre Lane, Nuneaton, going away 3rd to 17th");
     harmless("Which of these is an absolute location?\nB. Washington\nD. 479 Elm Street, Muncie");
+    harmless("from the corner of Davis Street and University Way; thence west along Davis Street 100 feet");
     harmless("Ross 15% Stone 35% Taylor 50%");
 }
 
