@@ -80,13 +80,14 @@ static const struct cue {
     {"code", 4,
         "code,function,python,javascript,typescript,rust,java,golang,c++,sql,regex,bash,compile,stack "
         "trace,traceback,refactor,unit "
-        "test,api,debug,script,program,bug,exception,dockerfile,kubernetes,git ,html,css,react,php,kotlin,npm,pip "
+        "test,api,debug,script,program,bug,exception,dockerfile,kubernetes,git ,html,css,react "
+        "component,react hook,react app,react native,reactjs,react.js,php,kotlin,npm,pip "
         "install,segfault,linux"},
     {"code", 6, "```,def ,#include,select *,import ,public static,</,const ,fn ,func "},
     {"math", 4,
         "solve,equation,integral,derivative,prove,proof,theorem,calculate,compute,probability,how many,how "
         "much,percent,matrix,löse,berechne,calcul,résou,calcola,bereken,oblicz,algebra,geometry,triangle,"
-        "polynomial,square root,fraction,ratio,average,sum of,area of,km/h,mph,speed"},
+        "polynomial,square root,fraction of,ratio of,ratio between,average,sum of,area of,km/h,mph,speed of,its speed,average speed,what speed"},
     {"math", 6, "\\frac,\\int,\\sum,x^2,mod "},
     {"rag", 5,
         "context:,documents:,sources:,passage:,based on the following,using the context,given the "

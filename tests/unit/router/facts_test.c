@@ -46,6 +46,8 @@ static void tasks(void **state)
         {"Why does my React component render twice?", "code"},
         {"A train goes 60 km in 45 minutes: what is its speed?", "math"},
         {"What should I cook tonight?", "chat"},
+        {"Which enzymes make a chemical reaction faster?", "chat"},
+        {"Is there a rationale for high-speed trains?", "chat"},
         {"Based on the following context: ... answer the question", "rag"},
     };
     struct arena *a = arena_create(16 * MIB);
