@@ -122,6 +122,7 @@ static void dad_alone_is_the_writers_own(void **state)
     harmless("Mother: dementia. Father: none. Which gene is it?");
     harmless("a brother's lawyer in a comedy, name ideas");
     is(ROUTER_PHI, "gran has dementia and needs a form signed");
+    is(ROUTER_PHI, "av\xC3\xB3 com dem\xC3\xAAncia, que fazer");
     is(ROUTER_PHI, "Uncle Rob takes 5 mg of it at night");
     harmless("Pap smears screen for cervical cancer.");
     harmless("Sister chromatids in leukemia cells: explain.");
