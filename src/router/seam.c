@@ -172,7 +172,8 @@ static struct str first_text(const struct chat_message *m)
 }
 
 /* What one message asks for and the next one gives ("Your card number?"), and what one who speaks says piece
- * by piece: cut anywhere in messages that follow each other, values whatever was answered to each. */
+ * by piece: cut anywhere in messages that follow each other, values in up to four pieces also where each was
+ * answered. */
 static int message_look(const struct walk *w, size_t index, struct tail *spaced, struct tail glued[ROLES])
 {
     const struct chat_message *m = &w->request->messages[index];
