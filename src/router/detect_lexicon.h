@@ -43,6 +43,7 @@ enum detect_cue {
 #undef X
         DETECT_N_CUES
 };
+_Static_assert(DETECT_N_CUES <= 64, "the kinds of a word are bits of one number");
 #define CUE(name) ((uint64_t)1 << CUE_##name)
 
 enum { STEM_LETTERS = 6, PHRASE_MOST = 8 /* words */ };
