@@ -25,6 +25,7 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
     a->choices = must(calloc(a->n_choices, sizeof *a->choices));
     for (uint32_t i = 0; i < a->n_choices; i++) {
         buf_init(&a->choices[i].text, LIMIT_PROVIDER_BODY);
+        json_members_init(&a->choices[i].more, LIMIT_PROVIDER_BODY);
         buf_init(&a->choices[i].reasoning, LIMIT_PROVIDER_BODY);
         openai_logprobs_init(&a->choices[i].logprobs);
     }
@@ -41,7 +42,7 @@ void openai_answer_free(struct openai_answer *a)
         buf_free(&c->reasoning);
         openai_logprobs_free(&c->logprobs);
         tool_calls_free(&c->tool_calls);
-        json_decref(c->more);
+        json_members_free(&c->more);
     }
     free(a->choices);
     a->choices = NULL;
@@ -49,38 +50,6 @@ void openai_answer_free(struct openai_answer *a)
 }
 
 /* ---- What only this shape has ---- */
-
-static struct str object_of(struct buf *text, struct str members)
-{
-    buf_append_char(text, '{');
-    buf_append_str(text, members);
-    buf_append_char(text, '}');
-    return buf_str(text);
-}
-
-/* Lists that come in pieces are put together, of anything else the last piece counts. */
-static int members_merge(json_t **into, struct str members, struct error *err)
-{
-    struct buf text;
-    const char *key;
-    json_t *value, *read = NULL;
-    buf_init(&text, LIMIT_PROVIDER_BODY);
-    int rc = json_read(object_of(&text, members), &read, err);
-    buf_free(&text);
-    if (rc)
-        return rc;
-    if (!*into)
-        *into = must(json_object());
-    json_object_foreach(read, key, value)
-    {
-        json_t *mine = json_object_get(*into, key);
-        int failed = json_is_array(mine) && json_is_array(value) ? json_array_extend(mine, value)
-                                                                 : json_object_set(*into, key, value);
-        rc = failed ? error_set(err, ERROR_MEMORY, "no memory for the answer") : rc;
-    }
-    json_decref(read);
-    return rc;
-}
 
 /* Of the answer and of its usage; other events are not for this. */
 static int members_keep(struct openai_answer *a, const struct chat_event *e, struct error *err)
@@ -95,7 +64,8 @@ static int native_gather(
 {
     if (e->native.shape != CHAT_SHAPE_OPENAI)
         return 0;
-    return e->native.what == CHAT_NATIVE_CHOICE ? members_merge(&c->more, e->native.json, err)
+    /* Lists that come in pieces are put together, of anything else the last piece counts. */
+    return e->native.what == CHAT_NATIVE_CHOICE ? json_members_add(&c->more, e->native.json, true, err)
                                                 : members_keep(a, e, err);
 }
 
@@ -204,8 +174,6 @@ static void tool_call_write(
 
 static void message_write(const struct openai_choice *a, struct json_writer *w)
 {
-    const char *key;
-    json_t *value;
     json_key(w, "message");
     json_object_begin(w);
     json_member_text(w, "role", "assistant");
@@ -232,11 +200,7 @@ static void message_write(const struct openai_choice *a, struct json_writer *w)
         }
         json_array_end(w);
     }
-    json_object_foreach(a->more, key, value)
-    {
-        json_key(w, key);
-        json_write_value(w, value);
-    }
+    json_members_write(w, &a->more);
     json_object_end(w);
 }
 

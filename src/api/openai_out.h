@@ -4,6 +4,7 @@
 #define WEIR_API_OPENAI_OUT_H
 
 #include "api/tool_calls.h"
+#include "json/json_members.h"
 
 /* Log-probabilities as pieces of JSON. Chat has one list of objects, the older API four lists. */
 struct openai_logprobs {
@@ -17,7 +18,7 @@ struct openai_choice {
     struct openai_logprobs logprobs;
     int64_t characters; /* of the text, where the older API's next token begins */
     struct tool_calls tool_calls;
-    json_t *more; /* whole answers: members of the message that only OpenAI's shape has; NULL: none */
+    struct json_members more; /* whole answers: members of the message that only OpenAI's shape has */
     enum chat_stop stop;
     bool refused; /* the text says why there is no answer */
     bool opened;  /* streams: the chunk with the role has been written */

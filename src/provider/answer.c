@@ -22,9 +22,9 @@ void provider_answer_init(struct provider_answer *a, struct str provider, struct
     a->block_index = a->text_index = -1;
     buf_init(&a->block_input, 2 * LIMIT_PROVIDER_EVENT);
     buf_init(&a->stop_string, 4 * KIB);
-    buf_init(&a->rest, 2 * LIMIT_PROVIDER_EVENT);
-    buf_init(&a->answer_rest.text, 2 * LIMIT_PROVIDER_EVENT);
-    buf_init(&a->usage_rest.text, 2 * LIMIT_PROVIDER_EVENT);
+    buf_init(&a->rest, 2 * LIMIT_PROVIDER_BODY);
+    json_members_init(&a->answer_rest.members, LIMIT_PROVIDER_BODY);
+    json_members_init(&a->usage_rest.members, LIMIT_PROVIDER_BODY);
     a->choice = a->choices;
     a->n_choices = 1;
     sse_init(&a->sse, LIMIT_PROVIDER_EVENT, on_sse_event, a);
@@ -42,10 +42,8 @@ void provider_answer_free(struct provider_answer *a)
     json_view_free(&a->view);
     buf_free(&a->stop_string);
     buf_free(&a->rest);
-    buf_free(&a->answer_rest.text);
-    buf_free(&a->usage_rest.text);
-    json_decref(a->answer_rest.members);
-    json_decref(a->usage_rest.members);
+    json_members_free(&a->answer_rest.members);
+    json_members_free(&a->usage_rest.members);
     buf_free(&a->block_input);
     json_decref(a->block);
     for (uint32_t i = 0; i < a->n_choices; i++)

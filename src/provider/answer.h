@@ -9,6 +9,7 @@
 #define WEIR_PROVIDER_ANSWER_H
 
 #include "chat/chat.h"
+#include "json/json_members.h"
 #include "json/json_view.h"
 #include "provider/eventstream.h"
 #include "provider/sse.h"
@@ -41,9 +42,8 @@ enum provider_answer_form {
 
 /* Members of an answer or of its usage. */
 struct provider_answer_rest {
-    uint64_t last;   /* the event's that came last, hashed: events repeat them; 0: none have come */
-    struct buf text; /* the first event's */
-    json_t *members; /* of several events together; NULL: they were the same */
+    uint64_t last; /* the event's that came last, hashed: events repeat them; 0: none have come */
+    struct json_members members;
 };
 
 struct provider_answer {

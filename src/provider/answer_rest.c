@@ -27,42 +27,14 @@ static int rest_read(
     return a->rest.failed ? error_set(err, a->rest.failed, "members of the answer are too large") : 0;
 }
 
-/* Those of the same name that came before are gone. */
-static int members_merge(json_t *into, struct str members, struct error *err)
-{
-    struct buf text;
-    json_t *read = NULL;
-    buf_init(&text, 4 * LIMIT_PROVIDER_EVENT);
-    buf_append_char(&text, '{');
-    buf_append_str(&text, members);
-    buf_append_char(&text, '}');
-    int rc = json_read(buf_str(&text), &read, err);
-    buf_free(&text);
-    if (rc == 0 && json_object_update(into, read))
-        rc = error_set(err, ERROR_MEMORY, "out of memory");
-    json_decref(read);
-    return rc;
-}
-
 /* Nearly all answers say the same in each event: only what differs is read. */
 static int rest_keep(struct provider_answer *a, struct provider_answer_rest *kept, struct error *err)
 {
     uint64_t hash = str_hash(buf_str(&a->rest)) | 1;
-    int rc = 0;
     if (kept->last == hash)
         return 0;
-    if (kept->last == 0) {
-        kept->last = hash;
-        return buf_append_str(&kept->text, buf_str(&a->rest))
-                   ? error_set(err, kept->text.failed, "members of the answer are too large")
-                   : 0;
-    }
     kept->last = hash;
-    if (!kept->members) {
-        kept->members = json_object();
-        rc = members_merge(kept->members, buf_str(&kept->text), err);
-    }
-    return rc ? rc : members_merge(kept->members, buf_str(&a->rest), err);
+    return json_members_add(&kept->members, buf_str(&a->rest), false, err);
 }
 
 int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum chat_native what,
@@ -81,19 +53,12 @@ int provider_answer_rest(struct provider_answer *a, enum chat_shape shape, enum 
 static void members_tell(
     struct provider_answer *a, enum chat_native what, const struct provider_answer_rest *kept)
 {
-    const char *key;
-    json_t *value;
     struct json_writer w;
     buf_clear(&a->rest);
     json_writer_init(&w, &a->rest);
-    json_object_foreach(kept->members, key, value)
-    {
-        json_key(&w, key);
-        json_write_value(&w, value);
-    }
-    struct str told = kept->members ? buf_str(&a->rest) : buf_str(&kept->text);
-    if (told.len > 0 && !a->rest.failed)
-        provider_answer_native(a, a->rest_of, what, told);
+    json_members_write(&w, &kept->members); /* which fit: they are bounded as each event's are */
+    if (a->rest.len > 0)
+        provider_answer_native(a, a->rest_of, what, buf_str(&a->rest));
     buf_clear(&a->rest);
 }
 

@@ -427,6 +427,21 @@ static void members_of_this_shape_reach_its_clients(void **state)
     openai_answer_free(&a);
 }
 
+/* A number that no double or 64 bits hold made an error of the whole answer. */
+static void members_reach_clients_as_they_were_written(void **state)
+{
+    static const char told[] = "\"seed\":12186083271342846000,\"cost\":0.10";
+    struct openai_answer a = answer(false, false);
+    struct buf out;
+    (void)state;
+    gather(&a, native_event(CHAT_SHAPE_OPENAI, CHAT_NATIVE_CHOICE, told));
+    buf_init(&out, MIB);
+    openai_answer_write(&a, &usage, &out);
+    assert_non_null(strstr(out.data, told));
+    buf_free(&out);
+    openai_answer_free(&a);
+}
+
 static void sound_is_counted_apart(void **state)
 {
     (void)state;
@@ -461,6 +476,7 @@ int main(void)
         cmocka_unit_test(errors_carry_type_and_code_of_their_status),
         cmocka_unit_test(a_404_that_is_not_about_a_model_has_no_code),
         cmocka_unit_test(members_of_this_shape_reach_its_clients),
+        cmocka_unit_test(members_reach_clients_as_they_were_written),
         cmocka_unit_test(sound_is_counted_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
