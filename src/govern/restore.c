@@ -269,18 +269,6 @@ static void flush_others(
             strand_flush(r, s, sink);
 }
 
-static void on_text(struct restore *r, const struct chat_event *e, struct chat_sink sink)
-{
-    bool call = e->kind == CHAT_EVENT_TOOL_CALL;
-    struct strand *s = strand_of(r, e);
-    flush_others(r, e->choice, e->kind, false, sink);
-    buf_append_str(&s->pending, call ? e->tool_call.arguments : e->text);
-    if (s->pending.failed || (!call && tokens_hold(s, e)))
-        r->failed = true;
-    decide(r, s, false);
-    give(r, s, call && (e->tool_call.id.len > 0 || e->tool_call.name.len > 0) ? e : NULL, false, sink);
-}
-
 /* ---- What comes in one piece ---- */
 
 static const struct chat_event broken = {.kind = CHAT_EVENT_ERROR,
@@ -330,6 +318,36 @@ static void on_whole(struct restore *r, const struct chat_event *e, struct chat_
     buf_init(&r->out, LIMIT_PROVIDER_BODY);
     sink.event(sink.ctx, &restored);
     buf_free(&last);
+}
+
+/* ---- What comes in pieces ---- */
+
+/* Of a call's first piece: what it has besides, which comes whole. `kept` holds it while it is told. */
+static struct chat_event first_piece(struct restore *r, const struct chat_event *e, struct buf *kept)
+{
+    struct chat_event first = *e;
+    first.tool_call.more = whole(r, e->tool_call.more, true);
+    *kept = r->out;
+    buf_init(&r->out, LIMIT_PROVIDER_BODY);
+    return first;
+}
+
+static void on_text(struct restore *r, const struct chat_event *e, struct chat_sink sink)
+{
+    bool call = e->kind == CHAT_EVENT_TOOL_CALL;
+    bool begins = call && (e->tool_call.id.len > 0 || e->tool_call.name.len > 0);
+    struct strand *s = strand_of(r, e);
+    struct chat_event first = *e;
+    struct buf more = {0};
+    flush_others(r, e->choice, e->kind, false, sink);
+    if (begins && e->tool_call.more.len > 0)
+        first = first_piece(r, e, &more);
+    buf_append_str(&s->pending, call ? e->tool_call.arguments : e->text);
+    if (s->pending.failed || (!call && tokens_hold(s, e)))
+        r->failed = true;
+    decide(r, s, false);
+    give(r, s, begins ? &first : NULL, false, sink);
+    buf_free(&more);
 }
 
 void restore_event(struct restore *r, const struct chat_event *e, struct chat_sink sink)

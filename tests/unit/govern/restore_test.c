@@ -54,6 +54,7 @@ static void on_event(void *ctx, const struct chat_event *e)
         buf_append_str(&g->strands[e->choice][1], e->text);
     } else if (e->kind == CHAT_EVENT_TOOL_CALL) {
         buf_append_str(&g->names, e->tool_call.name);
+        buf_append_str(&g->names, e->tool_call.more);
         buf_append_str(&g->strands[e->choice][2], e->tool_call.arguments);
     } else if (e->kind == CHAT_EVENT_ERROR) {
         buf_append_str(&g->names, e->failure.message);
@@ -203,6 +204,31 @@ static void what_comes_in_one_piece(void **state)
     assert_non_null(strstr(g.names.data, "no Anna Nowak"));
     assert_true(
         str_eq(buf_str(&g.strands[0][0]), str_slice(name, 0, 4))); /* what was held back is not lost */
+    restore_free(r);
+    got_free(&g);
+    arena_free(a);
+}
+
+/* What a call has besides its arguments went to the client masked. */
+static void members_of_a_call_are_restored(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(64 * MIB);
+    struct str out;
+    struct mask *m = masked(a, text_of_all, &out);
+    struct str name = placeholder(m, "PERSON"), at = placeholder(m, "STREET_ADDRESS");
+    struct restore *r = restore_create(m);
+    struct got g;
+    got_init(&g);
+    struct chat_event call = {.kind = CHAT_EVENT_TOOL_CALL,
+        .tool_call = {.id = STR("c"),
+            .name = STR("f"),
+            .arguments = arena_printf(a, "{\"who\":\"" STR_FMT "\"}", STR_ARG(name)),
+            .more = arena_printf(a, "\"x\":\"" STR_FMT "\"", STR_ARG(at))}};
+    restore_event(r, &call, (struct chat_sink){on_event, &g});
+    restore_event(r, &(struct chat_event){.kind = CHAT_EVENT_STOP}, (struct chat_sink){on_event, &g});
+    assert_non_null(strstr(g.names.data, "Street\\nSpringfield"));
+    assert_true(str_eq(buf_str(&g.strands[0][2]), STR("{\"who\":\"Anna Nowak\"}")));
     restore_free(r);
     got_free(&g);
     arena_free(a);
@@ -524,6 +550,7 @@ int main(void)
         cmocka_unit_test(a_code_in_words_beside_a_token_stays_inside),
         cmocka_unit_test(json_strings_get_escaped_originals),
         cmocka_unit_test(what_comes_in_one_piece),
+        cmocka_unit_test(members_of_a_call_are_restored),
         cmocka_unit_test(a_masked_token_keeps_no_alternatives),
         cmocka_unit_test(a_refusal_that_was_masked_is_still_one),
         cmocka_unit_test(random_texts_come_back),
