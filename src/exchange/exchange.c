@@ -51,6 +51,7 @@ static bool begin_again(struct leg *leg, const struct chat_failure *failure)
     x->winner = x->counted = NULL;
     x->first_token_ms = -1;
     x->seen.piece_ns = 0;
+    x->seen.n_stops = 0;
     leg_given_up(leg);
     recall_forget(x);
     x->client.again(x->client.ctx);

@@ -53,10 +53,13 @@ const char *recall_state(const struct exchange *x)
 static void on_kept(void *ctx, const struct chat_event *event)
 {
     struct exchange *x = ctx;
-    if (event->kind == CHAT_EVENT_USAGE)
+    if (event->kind == CHAT_EVENT_USAGE) {
         x->legs[0].usage = event->usage;
-    else
-        x->client.event(x->client.ctx, event);
+        return;
+    }
+    if (event->kind == CHAT_EVENT_STOP)
+        observe_stopped(x, event->stop);
+    x->client.event(x->client.ctx, event);
 }
 
 bool recall(struct exchange *x)

@@ -365,7 +365,9 @@ models:
   - {name: racked, provider: rack}
   - {name: told, provider: told}
   - {name: house, file: ${house}, context: 256, preload: true}
-routes: [{name: auto, rules: [{name: away, use: [cloudy, racked]}]}]
+routes:
+  - {name: auto, rules: [{name: away, use: [cloudy, racked]}]}
+  - {name: kept, rules: [{use: [cloudy], cache: true}]}
 ${config}`,
     { env, folder },
   );
@@ -380,6 +382,17 @@ ${config}`,
 }
 const request = (collector, id) => until(() => collector.spans.find((s) => s.attributes['weir.request_id'] === id));
 const children = (collector, span) => collector.spans.filter((s) => s.parentSpanId === span.spanId);
+
+test('traces: an answer that was kept did not say how it ended', async () => {
+  await traced('cache: {ttl: 1m}\n', async (g, collector) => {
+    for (const id of ['first', 'again']) {
+      const answer = await g.chat('kept', 'hi', { temperature: 0 }, { 'x-request-id': id });
+      assert.equal(answer.headers.get('x-weir-cache'), id === 'first' ? 'miss' : 'hit');
+      const span = await request(collector, id);
+      assert.deepEqual(span.attributes['gen_ai.response.finish_reasons'], ['stop'], id);
+    }
+  });
+});
 
 test('traces: the client\'s trace goes on in ours and at targets inside; nothing of the content', async () => {
   await traced('', async (g, collector, c) => {
