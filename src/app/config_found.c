@@ -68,10 +68,15 @@ struct str config_models_folder(const struct config *c)
     return c->models_dir.len > 0 ? c->models_dir : STR("models");
 }
 
+/* However the configuration writes the path. */
 static bool is_named(const struct config *c, struct str path)
 {
+    struct stat kept, named;
+    if (stat(path.data, &kept))
+        return false;
     for (size_t i = 0; i < c->n_models; i++)
-        if (str_eq(c->models[i].file, path))
+        if (c->models[i].file.len > 0 && stat(c->models[i].file.data, &named) == 0 &&
+            named.st_dev == kept.st_dev && named.st_ino == kept.st_ino)
             return true;
     return false;
 }

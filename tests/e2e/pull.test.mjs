@@ -324,8 +324,10 @@ test('what pull fetched was not among weir models', async () => {
   assert.match(models().stdout, /^m-Q8_0 +not served +models\/m-Q8_0\.gguf  \(3\.0 MiB\)$/m);
   assert.match(models().stderr, /models_dir: models/);
   assert.equal(JSON.parse(models('--json').stdout).model, 'models/m-Q8_0.gguf');
-  writeFileSync(join(folder, 'weir.yaml'), 'models:\n  - {name: mine, file: models/m-Q8_0.gguf}\n');
-  assert.deepEqual(models('--json').stdout.trim().split('\n').map((l) => JSON.parse(l).name), ['mine']);
+  for (const path of ['models/m-Q8_0.gguf', './models//m-Q8_0.gguf', join(folder, 'models/m-Q8_0.gguf')]) {
+    writeFileSync(join(folder, 'weir.yaml'), `models:\n  - {name: mine, file: ${path}}\n`);
+    assert.deepEqual(models('--json').stdout.trim().split('\n').map((l) => JSON.parse(l).name), ['mine'], path);
+  }
   writeFileSync(join(folder, 'weir.yaml'), 'models_dir: models\n');
   assert.deepEqual(models('--json').stdout.trim().split('\n').map((l) => JSON.parse(l).provider), ['local']);
 });
