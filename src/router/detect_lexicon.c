@@ -349,46 +349,82 @@ static uint64_t hash_join(uint64_t phrase, uint64_t word)
 
 enum { ANY_HASH = 3, NUMBER_HASH = 5, CAPITAL_HASH = 7 };
 
-/* "*" any word, "#" one with a digit, "^" one with a capital. */
-static int phrase_add(struct str phrase, uint64_t kind, struct error *err)
+static int lexicon_error(const char *what, struct str line, struct error *err)
 {
-    struct entry *e = NULL;
-    uint64_t hash = 0;
-    bool colon = str_ends(phrase, STR(":"));
-    size_t at = 0;
-    unsigned goes;
-    while (at < phrase.len) {
+    return error_set(err, ERROR_INTERNAL, "the detector's lexicon: %s in '" STR_FMT "'", what,
+        STR_ARG(str_slice(line, 0, 40)));
+}
+
+/* Adds the word at *at, behind which *at moves, to what *e (NULL: nothing yet) has of the phrase. "*" is any
+ * word, "#" one with a digit, "^" one with a capital. */
+static int word_add(struct entry **e, struct str phrase, size_t *at, struct error *err)
+{
+    const char c = phrase.data[*at];
+    unsigned goes = GOES_ON;
+    uint64_t hash;
+    if (c == '*' || c == '#' || c == '^') {
+        goes = c == '*' ? GOES_ANY : c == '#' ? GOES_NUMBER : GOES_CAPITAL;
+        hash = c == '*' ? ANY_HASH : c == '#' ? NUMBER_HASH : CAPITAL_HASH;
+        ++*at;
+    } else {
         struct detect_word w;
-        uint64_t next;
-        char c = phrase.data[at];
+        if (!word_read(phrase, at, &w))
+            return lexicon_error("no word", phrase, err);
+        const bool stem = *at < phrase.len && phrase.data[*at] == '~';
+        hash = stem ? w.stem : w.hash;
+        *at += stem;
+    }
+    if (*e) {
+        (*e)->goes |= goes;
+        hash = hash_join((*e)->hash, hash);
+    }
+    *e = entry_find(hash);
+    if ((*e)->hash == 0 && ++n_entries > TABLE_SIZE / 4 * 3)
+        return lexicon_error("no room for what is", phrase, err);
+    (*e)->hash = hash;
+    *map_word(hash) |= (uint64_t)1 << hash % 64;
+    return 0;
+}
+
+static int phrase_add(struct entry *e, struct str phrase, uint64_t kind, struct error *err);
+
+/* Behind `e` "(my|our)", which is each of these words in turn, and then the rest of the phrase. */
+static int choices_add(struct entry *e, struct str phrase, uint64_t kind, struct error *err)
+{
+    const size_t end = str_find_char(phrase, ')');
+    if (end == SIZE_MAX)
+        return lexicon_error("no ')'", phrase, err);
+    struct str choices = str_slice(phrase, 1, end), rest = str_slice(phrase, end + 1, phrase.len), choice;
+    int rc = 0;
+    while (rc == 0 && str_split(&choices, '|', &choice)) {
+        struct entry *one = e;
+        size_t at = 0;
+        rc = word_add(&one, choice, &at, err);
+        if (rc == 0 && at < choice.len)
+            rc = lexicon_error("more than a word to choose", phrase, err);
+        rc = rc ? rc : phrase_add(one, rest, kind, err);
+    }
+    return rc;
+}
+
+/* What of a phrase stands behind `e`, which is NULL at its beginning. */
+static int phrase_add(struct entry *e, struct str phrase, uint64_t kind, struct error *err)
+{
+    size_t at = 0;
+    while (at < phrase.len) {
+        const char c = phrase.data[at];
+        if (c == '(')
+            return choices_add(e, str_slice(phrase, at, phrase.len), kind, err);
         if (c == ' ' || c == ':') {
             at++;
             continue;
         }
-        goes = c == '*' ? GOES_ANY : c == '#' ? GOES_NUMBER : c == '^' ? GOES_CAPITAL : GOES_ON;
-        if (goes != GOES_ON) {
-            at++;
-            next = c == '*' ? ANY_HASH : c == '#' ? NUMBER_HASH : CAPITAL_HASH;
-        } else {
-            if (!word_read(phrase, &at, &w))
-                break;
-            next = w.hash;
-            if (at < phrase.len && phrase.data[at] == '~') {
-                next = w.stem;
-                at++;
-            }
-        }
-        if (e)
-            e->goes |= goes;
-        hash = e ? hash_join(hash, next) : next;
-        e = entry_find(hash);
-        if (e->hash == 0 && ++n_entries > TABLE_SIZE / 4 * 3)
-            return error_set(err, ERROR_INTERNAL, "the detector's lexicon is full");
-        e->hash = hash;
-        *map_word(hash) |= (uint64_t)1 << hash % 64;
+        int rc = word_add(&e, phrase, &at, err);
+        if (rc)
+            return rc;
     }
     if (e)
-        *(colon ? &e->colon_kinds : &e->kinds) |= kind;
+        *(str_ends(phrase, STR(":")) ? &e->colon_kinds : &e->kinds) |= kind;
     return 0;
 }
 
@@ -410,11 +446,10 @@ static int file_read(struct str file, char between, struct error *err)
         while (kind < DETECT_N_CUES && !str_is(str_slice(line, 0, colon), names[kind]))
             kind++;
         if (colon == SIZE_MAX || kind == DETECT_N_CUES)
-            return error_set(err, ERROR_INTERNAL, "the detector's lexicon: no kind in '" STR_FMT "'",
-                STR_ARG(str_slice(line, 0, 40)));
+            return lexicon_error("no kind", line, err);
         line = str_slice(line, colon + 1, line.len);
         while (rc == 0 && str_split(&line, between, &phrase))
-            rc = phrase_add(str_trim(phrase), (uint64_t)1 << kind, err);
+            rc = phrase_add(NULL, str_trim(phrase), (uint64_t)1 << kind, err);
     }
     return rc;
 }

@@ -1,10 +1,10 @@
 /* Words and phrases the contextual layer knows, and a text cut into words.
  *
- *   data/names.txt, data/cues.txt --fold--> table: hash of a word, or of the words of a phrase so far ->
- * kinds text --one pass--> words (folded hash, capital, digits, what stands behind) --table--> kinds
+ *   data/names.txt, data/cues.txt --fold--> table: hash of a word or of a phrase so far -> kinds
+ *   text --one pass--> words (folded hash, capital, digits, what stands behind) --table--> kinds
  *
  * A word of the files that ends in '~' is a stem of STEM_LETTERS letters: every word that begins with it is
- * meant.
+ * meant. "(my|our) boss" is two phrases.
  *
  * Folded: lower case, Latin letters without their accents, so that "Müller", "MÜLLER" and "Muller" are one.
  */
