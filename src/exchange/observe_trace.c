@@ -107,7 +107,12 @@ static void request_write(struct json_writer *w, const struct chat_request *r)
 
 static void stops_write(struct json_writer *w, const struct exchange *x)
 {
-    static const char *const names[] = {"stop", "length", "tool_calls", "content_filter", "stop", "pause"};
+    static const char *const names[] = {[CHAT_STOP_END] = "stop",
+        [CHAT_STOP_LENGTH] = "length",
+        [CHAT_STOP_TOOLS] = "tool_calls",
+        [CHAT_STOP_FILTER] = "content_filter",
+        [CHAT_STOP_STRING] = "stop",
+        [CHAT_STOP_PAUSE] = "pause"};
     struct str reasons[CHAT_CHOICES_MAX];
     for (size_t i = 0; i < x->seen.n_stops; i++)
         reasons[i] = str_from(names[x->seen.stops[i]]);

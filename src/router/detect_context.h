@@ -38,7 +38,7 @@ struct detect_context {
 size_t detect_context_words(struct str text, struct detect_word *words, size_t room);
 void detect_persons(struct detect_context *c);
 void detect_places(struct detect_context *c);
-/* One capital, "van", "St": does the word at i, read with its neighbours, look like part of a name? */
+
 static inline bool detect_word_is(const struct detect_word *w, uint64_t kinds)
 {
     return (w->kinds & kinds) != 0;
@@ -60,8 +60,9 @@ bool detect_spelled(
 /* Who by a full name, or by a name and what one is to the writer, earns how much, around CUE(earns). */
 bool detect_earner(const struct detect_context *c, const struct detect_atom *earns, struct detect_atom *out);
 
-/* A dose behind who takes it; a password before what is asked about it (CUE(rated)); is a password's word
- * told with whose it is? */
+/* ---- detect_stated.c ---- */
+/* A dose behind who takes it; a password before what is asked about it (CUE(rated)), of the scan's text; is a
+ * password's word told with whose it is; may the word be a password without a digit ("ZubrzyceRano!")? */
 bool detect_dose(const struct detect_context *c, const struct detect_atom *who, struct detect_atom *out);
 bool detect_rated(const struct detect_context *c, const struct detect_atom *rated, struct str *password);
 bool detect_owned(const struct detect_context *c, const struct detect_atom *password);
@@ -75,6 +76,7 @@ bool detect_birth_date(
 bool detect_birth_told(
     const struct detect_context *c, const struct detect_atom *born, const struct detect_atom *date);
 
+/* ---- detect_whole.c ---- */
 /* Makes names and addresses sure that stand beside each other, or beside what is private. */
 void detect_residents(struct detect_context *c);
 

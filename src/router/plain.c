@@ -1,8 +1,9 @@
-#include "router/detect.h"
 #include "router/plain.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "router/detect.h"
 
 /* ---- Where it came from. ---- */
 enum { JOINTS_MOST = 1 << 20 };

@@ -25,9 +25,8 @@ static float *hand_out(struct hand *h, int64_t rows, int64_t width)
     return out;
 }
 
-/* Where products are fast, logits are made for some of the vocabulary at a time, twice: they stay in the
- * cache.
- */
+/* Where products are fast, logits are made for some of the vocabulary at a time, twice, and stay in the
+ * cache. */
 static void head_divide(
     struct train_pass *p, const struct train_model *m, const struct train_kernels *kernels)
 {

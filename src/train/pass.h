@@ -58,9 +58,9 @@ struct train_pass {
     float *last, *last_norm, *last_inverse; /* rows x n_embed: the end of the residual stream */
     float *logits, *losses;                 /* head_rows x head_columns; rows */
     float *capped;                          /* logits, where they are held by a cap */
-    int32_t head_rows, head_columns;
-    float *norm_parts;                   /* gradients of a norm's weights by runs of rows */
-    struct attention_scratch *attention; /* one for each thread */
+    int32_t head_rows, head_columns;        /* so many logits are made at a time */
+    float *norm_parts;                      /* gradients of a norm's weights by runs of rows */
+    struct attention_scratch *attention;    /* one for each thread */
     const struct train_sequence *sequence;
     int32_t *positions, *row_positions; /* inside their examples */
     float **lora;                       /* scale A x of each weight that has an adapter: rows x rank */
