@@ -274,15 +274,15 @@ struct amx_made {
     const struct amx_head *head;
     struct wide_group x[2];
     float *acc; /* [group][both sets' rows][column] */
-    int groups;
+    int groups; /* 0: nothing */
 };
 
 /* Its sums leave the tiles in the first part of the next step, when the unit has done with them, and are made
  * floats in the one after that, a row or two behind each instruction, so that the unit never waits. */
 struct amx_work {
     struct amx_rows rows[SETS];
-    struct amx_sums sums[2][3]; /* a third, unused: not 4096 bytes apart */
-    struct amx_head heads[4][SETS];
+    struct amx_sums sums[2][3];     /* a third, unused: not 4096 bytes apart */
+    struct amx_head heads[4][SETS]; /* of block b in b % 4: the next one's and those of sums that wait */
     struct amx_made in_tiles, stored;
     int turn; /* where sums go next; those of `stored` are in the other */
 };
@@ -399,9 +399,15 @@ INLINE void step_multiply(struct amx_work *w, const struct amx_rows *rows, const
     TILE_FENCE;
 }
 
-/* Rows [first, end) of part j become those of the block. */
-typedef void amx_unpack(
-    struct amx_rows *to, const int j, const int first, const int end, const struct amx_block *b);
+/* How a type's 256 values are read and multiplied. */
+struct amx_type {
+    void (*head)(struct amx_head *to, const uint8_t *const *rows, size_t at);
+    /* Rows [first, end) of part j become those of the block. */
+    void (*part)(struct amx_rows *to, const int j, const int first, const int end, const struct amx_block *b);
+    size_t bytes;
+    int shift;
+    bool negative, mins;
+};
 
 INLINE void rows_ask(const struct amx_block *b, const int first, const int end)
 {
@@ -415,16 +421,16 @@ INLINE void rows_ask(const struct amx_block *b, const int first, const int end)
 /* 256 values of the rows by one group of columns or two. `next`: what the rows become meanwhile, if not NULL.
  * (A part's rows are written well before they are loaded: a tile's load waits for stores.) */
 INLINE void amx_step(struct amx_work *w, struct amx_rows *rows, const struct amx_made *now, const int groups,
-    const struct amx_block *next, amx_unpack *unpack, const int shift, const bool negative, const bool mins)
+    const struct amx_block *next, const struct amx_type t)
 {
     if (w->stored.groups != groups)
-        stored_add(w, shift, mins);
+        stored_add(w, t.shift, t.mins);
     if (groups == 1 && w->in_tiles.groups == 2) {
         _tile_stored(2, w->sums[w->turn][1].high, 64);
         _tile_stored(3, w->sums[w->turn][1].low, 64);
     }
     const bool add = w->stored.groups == groups;
-    const struct amx_columns x = columns_of(add ? &w->stored : now, groups, mins);
+    const struct amx_columns x = columns_of(add ? &w->stored : now, groups, t.mins);
     const struct amx_sums *sums = w->sums[w->turn ^ 1];
     UNROLLED
     for (int j = 0; j < PARTS; j++) {
@@ -433,12 +439,12 @@ INLINE void amx_step(struct amx_work *w, struct amx_rows *rows, const struct amx
         UNROLLED
         for (int i = 0; i < 2 * groups; i++) {
             const int each = 2 / groups, r = (2 * groups * j + i) * each;
-            step_multiply(w, rows, j, i, now->x, negative);
+            step_multiply(w, rows, j, i, now->x, t.negative);
             for (int k = 0; k < each && add; k++)
-                row_add(&w->stored, sums, &x, groups, r + k, shift, mins);
+                row_add(&w->stored, sums, &x, groups, r + k, t.shift, t.mins);
         }
         if (next)
-            unpack(rows, j, 0, LANES, next);
+            t.part(rows, j, 0, LANES, next);
     }
     w->stored = w->in_tiles;
     w->in_tiles = *now;
@@ -457,54 +463,62 @@ INLINE void amx_end(struct amx_work *w, const int shift, const bool mins)
     stored_add(w, shift, mins);
 }
 
-/* acc[group of columns][set][row][column] += the rows by all columns: 256 values of both sets, which stay in
- * the first-level cache, by two groups at a time. With the last ones the next block's values take their
- * place. */
-#define AMX(name, bytes_of, shift, negative, mins)                                                           \
-    INLINE void amx_columns_##name(struct amx_work *w, int set, struct amx_made *made,                       \
-        const struct x_block *x, int64_t first, const struct amx_block *next)                                \
-    {                                                                                                        \
-        made->x[0] = wide_group(x, WIDE_COLUMNS, first);                                                     \
-        made->x[1] = wide_group(x, WIDE_COLUMNS, first + WIDE_COLUMNS);                                      \
-        if (next)                                                                                            \
-            head_##name(next->head, next->rows, next->at);                                                   \
-        if (made->groups == 2 && next)                                                                       \
-            amx_step(w, w->rows + set, made, 2, next, part_##name, shift, negative, mins);                   \
-        else if (made->groups == 2)                                                                          \
-            amx_step(w, w->rows + set, made, 2, NULL, part_##name, shift, negative, mins);                   \
-        else if (next)                                                                                       \
-            amx_step(w, w->rows + set, made, 1, next, part_##name, shift, negative, mins);                   \
-        else                                                                                                 \
-            amx_step(w, w->rows + set, made, 1, NULL, part_##name, shift, negative, mins);                   \
-    }                                                                                                        \
+/* `next` (NULL: none): with these columns, the last ones, its values take the block's place. */
+INLINE void amx_columns(struct amx_work *w, int set, struct amx_made *made, const struct x_block *x,
+    int64_t first, const struct amx_block *next, const struct amx_type t)
+{
+    made->x[0] = wide_group(x, WIDE_COLUMNS, first);
+    made->x[1] = wide_group(x, WIDE_COLUMNS, first + WIDE_COLUMNS);
+    if (next)
+        t.head(next->head, next->rows, next->at);
+    if (made->groups == 2 && next)
+        amx_step(w, w->rows + set, made, 2, next, t);
+    else if (made->groups == 2)
+        amx_step(w, w->rows + set, made, 2, NULL, t);
+    else if (next)
+        amx_step(w, w->rows + set, made, 1, next, t);
+    else
+        amx_step(w, w->rows + set, made, 1, NULL, t);
+}
+
+/* acc[group of columns][set][row][column] += blocks [from, to) of the rows by all columns: 256 values of both
+ * sets, which stay in the first-level cache, by two groups at a time. */
+INLINE void amx_product(float *acc, const struct x_block *panel, int64_t n, const uint8_t *const *rows,
+    int64_t from, int64_t to, const struct amx_type t)
+{
+    _Alignas(64) struct amx_work w;
+    const int64_t places = wide_places(n);
+    const size_t ahead = LANES * SETS * (size_t)(rows[1] - rows[0]);
+    w.in_tiles.groups = w.stored.groups = w.turn = 0;
+    tiles_configure(&tile_shapes);
+    for (int set = 0; set < SETS; set++) {
+        const struct amx_block b = {
+            &w.heads[from % 4][set], rows + set * LANES, (size_t)from * t.bytes, t.bytes, ahead};
+        t.head(b.head, b.rows, b.at);
+        for (int j = 0; j < PARTS; j++)
+            t.part(&w.rows[set], j, 0, LANES, &b);
+    }
+    for (int64_t b = from; b < to; b++, panel += places * WIDE_BLOCKS)
+        for (int64_t first = 0; first < places; first += 2 * WIDE_COLUMNS)
+            for (int set = 0; set < SETS; set++) {
+                struct amx_made made = {.head = &w.heads[b % 4][set],
+                    .acc = acc + (first * SETS + set * WIDE_COLUMNS) * LANES,
+                    .groups = first + WIDE_COLUMNS < places ? 2 : 1};
+                const bool last = first + 2 * WIDE_COLUMNS >= places && b + 1 < to;
+                const struct amx_block next = {&w.heads[(b + 1) % 4][set], rows + set * LANES,
+                    (size_t)(b + 1) * t.bytes, t.bytes, ahead};
+                amx_columns(&w, set, &made, panel, first, last ? &next : NULL, t);
+            }
+    amx_end(&w, t.shift, t.mins);
+    _tile_release();
+}
+
+#define AMX(name, bytes, shift, negative, mins)                                                              \
     static __attribute__((noinline)) void amx_product_##name(float *acc, const struct x_block *panel,        \
         int64_t n, const uint8_t *const *rows, int64_t from, int64_t to)                                     \
     {                                                                                                        \
-        _Alignas(64) struct amx_work w;                                                                      \
-        const int64_t places = wide_places(n);                                                               \
-        const size_t ahead = LANES * SETS * (size_t)(rows[1] - rows[0]);                                     \
-        w.in_tiles.groups = w.stored.groups = w.turn = 0;                                                    \
-        tiles_configure(&tile_shapes);                                                                       \
-        for (int set = 0; set < SETS; set++) {                                                               \
-            const struct amx_block b = {                                                                     \
-                &w.heads[from % 4][set], rows + set * LANES, (size_t)from * (bytes_of), bytes_of, ahead};    \
-            head_##name(b.head, b.rows, b.at);                                                               \
-            for (int j = 0; j < PARTS; j++)                                                                  \
-                part_##name(&w.rows[set], j, 0, LANES, &b);                                                  \
-        }                                                                                                    \
-        for (int64_t b = from; b < to; b++, panel += places * WIDE_BLOCKS)                                   \
-            for (int64_t first = 0; first < places; first += 2 * WIDE_COLUMNS)                               \
-                for (int set = 0; set < SETS; set++) {                                                       \
-                    struct amx_made made = {.head = &w.heads[b % 4][set],                                    \
-                        .acc = acc + (first * SETS + set * WIDE_COLUMNS) * LANES,                            \
-                        .groups = first + WIDE_COLUMNS < places ? 2 : 1};                                    \
-                    const bool last = first + 2 * WIDE_COLUMNS >= places && b + 1 < to;                      \
-                    const struct amx_block next = {&w.heads[(b + 1) % 4][set], rows + set * LANES,           \
-                        (size_t)(b + 1) * (bytes_of), bytes_of, ahead};                                      \
-                    amx_columns_##name(&w, set, &made, panel, first, last ? &next : NULL);                   \
-                }                                                                                            \
-        amx_end(&w, shift, mins);                                                                            \
-        _tile_release();                                                                                     \
+        amx_product(acc, panel, n, rows, from, to,                                                           \
+            (struct amx_type){head_##name, part_##name, bytes, shift, negative, mins});                      \
     }                                                                                                        \
     static void wide_product_##name(float *acc, const struct x_block *x, int64_t n,                          \
         const uint8_t *const *rows, int64_t from, int64_t count)                                             \
