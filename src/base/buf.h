@@ -52,9 +52,9 @@ static inline int buf_append_text(struct buf *b, const char *nul_terminated)
 int buf_append_int(struct buf *b, int64_t value);
 int buf_append_decimal(struct buf *b, int64_t value, int places);
 int buf_appendf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+char *buf_reserve_slow(struct buf *b, size_t len) MUST_USE; /* where there is no room yet */
 /* Makes room for `len` more bytes and returns where to write them, or NULL; then buf_commit what was written.
  */
-char *buf_reserve_slow(struct buf *b, size_t len) MUST_USE; /* that may need room */
 MUST_USE static inline char *buf_reserve(struct buf *b, size_t len)
 {
     return b->failed || len >= b->capacity - b->len ? buf_reserve_slow(b, len) : b->data + b->len;
