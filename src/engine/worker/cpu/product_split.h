@@ -68,8 +68,8 @@ INLINE void unpack_bf16(struct split_rows *to, int64_t k, const uint8_t *const *
     const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23,
         7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     for (int r = 0; r < SETS * LANES; r++)
-        _mm512_store_si512(
-            to->high[k][0][r], _mm512_permutexvar_epi16(pairs, _mm512_loadu_si512(rows[r] + at)));
+        _mm512_store_si512(to->high[k][r / LANES][r % LANES],
+            _mm512_permutexvar_epi16(pairs, _mm512_loadu_si512(rows[r] + at)));
 }
 
 INLINE void unpack_f16(struct split_rows *to, int64_t k, const uint8_t *const *rows, size_t at)
@@ -78,9 +78,10 @@ INLINE void unpack_f16(struct split_rows *to, int64_t k, const uint8_t *const *r
     for (int r = 0; r < SETS * LANES; r++) {
         const __m512i a = (__m512i)load_halves(rows[r] + at), b = (__m512i)load_halves(rows[r] + at + 32),
                       a_high = _mm512_and_si512(a, mask), b_high = _mm512_and_si512(b, mask);
-        _mm512_store_si512(to->high[k][0][r], upper_halves(a, b));
-        _mm512_store_si512(to->low[k][0][r], upper_halves((__m512i)_mm512_sub_ps((__m512)a, (__m512)a_high),
-                                                 (__m512i)_mm512_sub_ps((__m512)b, (__m512)b_high)));
+        _mm512_store_si512(to->high[k][r / LANES][r % LANES], upper_halves(a, b));
+        _mm512_store_si512(
+            to->low[k][r / LANES][r % LANES], upper_halves((__m512i)_mm512_sub_ps((__m512)a, (__m512)a_high),
+                                                  (__m512i)_mm512_sub_ps((__m512)b, (__m512)b_high)));
     }
 }
 
