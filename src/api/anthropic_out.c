@@ -147,12 +147,6 @@ static bool members_take(struct anthropic_answer *a, const struct chat_event *e)
     return true;
 }
 
-static void members_write(struct json_writer *w, const struct buf *members)
-{
-    if (members->len > 0)
-        json_write_raw(w, buf_str(members));
-}
-
 static void stop_take(struct anthropic_answer *a, const struct chat_event *e)
 {
     a->stop = e->stop;
@@ -239,7 +233,7 @@ static void block_write(struct json_writer *w, const struct anthropic_block *b)
         json_member_str(w, "id", buf_str(&b->more));
         json_member_str(w, "name", buf_str(&b->name));
         input_write(w, buf_str(&b->text));
-        members_write(w, &b->rest);
+        json_write_raw_members(w, buf_str(&b->rest));
     }
     json_object_end(w);
 }
@@ -281,7 +275,7 @@ static void usage_write(struct json_writer *w, const struct anthropic_answer *a,
         count_write(w, "thinking_tokens", u->reasoning_tokens);
         json_object_end(w);
     }
-    members_write(w, &a->usage_more);
+    json_write_raw_members(w, buf_str(&a->usage_more));
     json_object_end(w);
 }
 
@@ -305,8 +299,8 @@ void anthropic_answer_write(struct anthropic_answer *a, const struct chat_usage 
         block_write(&w, &a->blocks[i]);
     json_array_end(&w);
     stop_write(&w, a);
-    members_write(&w, &a->delta_more);
-    members_write(&w, &a->more);
+    json_write_raw_members(&w, buf_str(&a->delta_more));
+    json_write_raw_members(&w, buf_str(&a->more));
     usage_write(&w, a, usage);
     json_object_end(&w);
 }
@@ -575,10 +569,10 @@ void anthropic_stream_end(struct anthropic_answer *a, const struct chat_usage *u
     json_key(&w, "delta");
     json_object_begin(&w);
     stop_write(&w, a);
-    members_write(&w, &a->delta_more);
+    json_write_raw_members(&w, buf_str(&a->delta_more));
     json_object_end(&w);
     usage_write(&w, a, usage);
-    members_write(&w, &a->more);
+    json_write_raw_members(&w, buf_str(&a->more));
     event_end(&w);
     event_begin(&w, "message_stop", out);
     event_end(&w);

@@ -269,20 +269,11 @@ static void words_chunk(struct ollama_answer *a, struct str text, struct str thi
     chunk_end(a, &w);
 }
 
-static bool is_complete(const struct tool_call *c)
-{
-    json_t *arguments = NULL;
-    struct error ignored; /* it only means that there is more to come */
-    bool complete = json_read(buf_str(&c->arguments), &arguments, &ignored) == 0;
-    json_decref(arguments);
-    return complete;
-}
-
 /* How many calls can be told, in their order, while pieces of others may still come. */
 static size_t calls_ready(const struct ollama_answer *a)
 {
     size_t n = a->n_told;
-    while (n < a->calls.n && is_complete(&a->calls.list[n]))
+    while (n < a->calls.n && json_is_whole(buf_str(&a->calls.list[n].arguments)))
         n++;
     return n;
 }

@@ -69,12 +69,6 @@ static int native_gather(
                                                 : members_keep(a, e, err);
 }
 
-static void members_write(struct json_writer *w, const struct buf *members)
-{
-    if (members->len > 0)
-        json_write_raw(w, buf_str(members));
-}
-
 /* ---- Whole answers ---- */
 
 int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, struct error *err)
@@ -140,7 +134,7 @@ static void usage_write(struct json_writer *w, const struct openai_answer *a, co
         json_member_int(w, "rejected_prediction_tokens", u->rejected_prediction_tokens);
     }
     json_object_end(w);
-    members_write(w, &a->usage_more);
+    json_write_raw_members(w, buf_str(&a->usage_more));
     json_object_end(w);
 }
 
@@ -162,8 +156,7 @@ static void tool_call_write(
         json_member_str(w, "id", id);
         json_member_text(w, "type", "function");
     }
-    if (more.len)
-        json_write_raw(w, more);
+    json_write_raw_members(w, more);
     json_key(w, "function");
     json_object_begin(w);
     if (name.len)
@@ -233,7 +226,7 @@ void openai_answer_write(const struct openai_answer *a, const struct chat_usage 
     json_array_end(&w);
     json_key(&w, "usage");
     usage_write(&w, a, usage);
-    members_write(&w, &a->more);
+    json_write_raw_members(&w, buf_str(&a->more));
     json_object_end(&w);
 }
 
@@ -316,7 +309,7 @@ static void chunk_end(
         json_write_null(w);
     }
     if (finish)
-        members_write(w, &a->more);
+        json_write_raw_members(w, buf_str(&a->more));
     if (a->obfuscation)
         openai_obfuscation_write(w);
     json_object_end(w);
@@ -440,7 +433,7 @@ void openai_stream_end(struct openai_answer *a, const struct chat_usage *usage, 
         json_array_end(&w);
         json_key(&w, "usage");
         usage_write(&w, a, usage);
-        members_write(&w, &a->more);
+        json_write_raw_members(&w, buf_str(&a->more));
         json_object_end(&w);
         buf_append_text(out, "\n\n");
     }

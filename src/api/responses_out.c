@@ -365,21 +365,12 @@ static void item_close(struct responses_answer *a, struct responses_item *item, 
     item_event(a, "response.output_item.done", item, true, out);
 }
 
-static bool arguments_are_whole(const struct responses_item *item)
-{
-    json_t *value = NULL;
-    struct error ignored; /* it only means that there is more to come */
-    bool whole = json_read(buf_str(&item->text), &value, &ignored) == 0;
-    json_decref(value);
-    return whole;
-}
-
 /* Before another item begins; `all`: the answer is over. */
 static void items_close(struct responses_answer *a, bool all, struct buf *out)
 {
     for (size_t i = 0; i < a->n_items; i++) {
         struct responses_item *item = &a->items[i];
-        if (!item->closed && (all || item->kind != RESPONSES_CALL || arguments_are_whole(item)))
+        if (!item->closed && (all || item->kind != RESPONSES_CALL || json_is_whole(buf_str(&item->text))))
             item_close(a, item, out);
     }
 }

@@ -303,7 +303,7 @@ static int get_once(struct hub *h, struct get *g, const struct hub_fetch_options
     return rc;
 }
 
-int hub_get(struct hub *h, struct arena *a, const struct hub_fetch_options *o, size_t max, struct str *body,
+int hub_get(struct hub *h, struct arena *a, const struct hub_fetch_options *o, size_t max, json_t **out,
     struct str *next, struct error *err)
 {
     struct get g = {.hub = h, .arena = a};
@@ -316,7 +316,7 @@ int hub_get(struct hub *h, struct arena *a, const struct hub_fetch_options *o, s
         rc = get_once(h, &g, o, err);
     }
     if (rc == 0)
-        rc = arena_try_copy(a, buf_str(&g.body), body);
+        rc = json_read_in(a, buf_str(&g.body), out, err);
     if (next)
         *next = g.next;
     buf_free(&g.body);

@@ -16,16 +16,13 @@ enum { PAGES_MAX = 50, ENTRIES_MAX = 20000 };
 static int commit_of_main(
     struct hub *h, struct arena *a, const struct hub_name *name, struct str *commit, struct error *err)
 {
-    struct str body;
     json_t *refs;
     const struct hub_fetch_options o = {
         .url = arena_printf(a, STR_FMT "/api/models/" STR_FMT "/" STR_FMT "/refs", STR_ARG(name->origin),
             STR_ARG(name->owner), STR_ARG(name->name)),
         .accept = "application/json",
         .last = -1};
-    int rc = hub_get(h, a, &o, MIB, &body, NULL, err);
-    if (rc == 0)
-        rc = json_read_in(a, body, &refs, err);
+    int rc = hub_get(h, a, &o, MIB, &refs, NULL, err);
     if (rc)
         return rc;
     const json_t *branches = json_object_get(refs, "branches");
@@ -74,15 +71,12 @@ static int tree_read(struct hub *h, struct arena *a, const struct hub_name *name
             STR_ARG(name->origin), STR_ARG(name->owner), STR_ARG(name->name), STR_ARG(commit));
     int rc = 0;
     for (int page = 0; rc == 0 && next.len > 0; page++) {
-        struct str body;
         json_t *tree;
         const struct hub_fetch_options o = {.url = next, .accept = "application/json", .last = -1};
         if (page == PAGES_MAX)
             return error_set(
                 err, ERROR_LIMIT, "the repository lists its files on more than %d pages", PAGES_MAX);
-        rc = hub_get(h, a, &o, ANSWER_MAX, &body, &next, err);
-        if (rc == 0)
-            rc = json_read_in(a, body, &tree, err);
+        rc = hub_get(h, a, &o, ANSWER_MAX, &tree, &next, err);
         if (rc == 0)
             *n = entries_take(tree, entries, *n);
     }
@@ -92,16 +86,13 @@ static int tree_read(struct hub *h, struct arena *a, const struct hub_name *name
 static int revision_read(struct hub *h, struct arena *a, const struct hub_name *name, struct str *commit,
     struct hub_entry *entries, size_t *n, struct error *err)
 {
-    struct str body;
     json_t *revision;
     const struct hub_fetch_options o = {
         .url = arena_printf(a, STR_FMT "/api/models/" STR_FMT "/" STR_FMT "/revision/main?blobs=true",
             STR_ARG(name->origin), STR_ARG(name->owner), STR_ARG(name->name)),
         .accept = "application/json",
         .last = -1};
-    int rc = hub_get(h, a, &o, ANSWER_MAX, &body, NULL, err);
-    if (rc == 0)
-        rc = json_read_in(a, body, &revision, err);
+    int rc = hub_get(h, a, &o, ANSWER_MAX, &revision, NULL, err);
     if (rc)
         return rc;
     *commit = json_text(revision, "sha");

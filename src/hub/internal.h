@@ -5,6 +5,7 @@
 #include "base/loop.h"
 #include "egress/egress.h"
 #include "hub/hub.h"
+#include "json/json.h"
 
 enum { HUB_ORIGINS_MAX = 32 };
 
@@ -34,9 +35,9 @@ struct str hub_fetch_header(const struct hub_fetch *f, const char *name);
 void hub_fetch_close(
     struct hub_fetch *f); /* NULL is allowed; allowed inside its callbacks, required after done */
 
-/* A whole answer of at most `max` bytes, in the arena; tried again after passing failures. `next`: of its
- * Link header (RFC 8288), or NULL where nobody asks. */
-int hub_get(struct hub *h, struct arena *a, const struct hub_fetch_options *o, size_t max, struct str *body,
+/* An answer in JSON of at most `max` bytes, which lives as long as the arena; tried again after passing
+ * failures. `next`: of its Link header (RFC 8288), or NULL where nobody asks. */
+int hub_get(struct hub *h, struct arena *a, const struct hub_fetch_options *o, size_t max, json_t **out,
     struct str *next, struct error *err) MUST_USE;
 /* The error for a status that is no success. */
 int hub_status_error(int status, struct str url, struct error *err);

@@ -66,16 +66,14 @@ static int layer_take(struct hub *h, struct arena *a, const struct hub_name *nam
 int hub_list_ollama(
     struct hub *h, struct arena *a, const struct hub_name *name, struct hub_listing *out, struct error *err)
 {
-    struct str tag = name->tag.len > 0 ? name->tag : STR("latest"), body;
+    struct str tag = name->tag.len > 0 ? name->tag : STR("latest");
     json_t *manifest;
     const struct hub_fetch_options o = {
         .url = arena_printf(a, STR_FMT "/v2/" STR_FMT "/" STR_FMT "/manifests/" STR_FMT,
             STR_ARG(name->origin), STR_ARG(name->owner), STR_ARG(name->name), STR_ARG(tag)),
         .accept = "application/vnd.docker.distribution.manifest.v2+json",
         .last = -1};
-    int rc = hub_get(h, a, &o, MIB, &body, NULL, err);
-    if (rc == 0)
-        rc = json_read_in(a, body, &manifest, err);
+    int rc = hub_get(h, a, &o, MIB, &manifest, NULL, err);
     if (rc)
         return error_wrap(
             err, STR_FMT "/" STR_FMT ":" STR_FMT, STR_ARG(name->owner), STR_ARG(name->name), STR_ARG(tag));

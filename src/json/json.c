@@ -72,6 +72,15 @@ int json_read(struct str text, json_t **out, struct error *err)
     return text_read(text, 0, out, err);
 }
 
+bool json_is_whole(struct str text)
+{
+    json_t *value = NULL;
+    struct error ignored; /* it only means that there is more to come */
+    bool whole = json_read(text, &value, &ignored) == 0;
+    json_decref(value);
+    return whole;
+}
+
 int json_read_nul(struct str text, json_t **out, struct error *err)
 {
     return text_read(text, JSON_ALLOW_NUL, out, err);
@@ -432,6 +441,12 @@ void json_write_raw(struct json_writer *w, struct str json)
 {
     value_begin(w);
     buf_append_str(w->buf, json);
+}
+
+void json_write_raw_members(struct json_writer *w, struct str members)
+{
+    if (members.len > 0)
+        json_write_raw(w, members);
 }
 
 static void write_object(struct json_writer *w, json_t *object)

@@ -13,6 +13,8 @@
  * LIMIT_JSON_VALUES values, duplicate keys, invalid UTF-8 and NUL. The error names line and column. The
  * caller owns *out (json_decref). */
 int json_read(struct str text, json_t **out, struct error *err) MUST_USE;
+/* Of what comes in pieces: is it one value by now? */
+bool json_is_whole(struct str text);
 /* The same, for what models and their files say: strings may hold NUL ("\u0000"), so they are read by
  * json_str alone. */
 int json_read_nul(struct str text, json_t **out, struct error *err) MUST_USE;
@@ -117,5 +119,7 @@ static inline void json_maybe_double(struct json_writer *w, const char *key, dou
 void json_write_value(struct json_writer *w, const json_t *value);
 /* Text that is JSON already. */
 void json_write_raw(struct json_writer *w, struct str json);
+/* Members that are JSON already, as in "a":1,"b":2; none: nothing. */
+void json_write_raw_members(struct json_writer *w, struct str members);
 
 #endif
