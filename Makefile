@@ -106,6 +106,7 @@ $(BUILD)/obj/govern/price.o: data/prices.json
 $(BUILD)/obj/router/score_read.o $(BUILD)/traced/router/score_read.o: data/complexity.grams
 $(BUILD)/obj/router/detect_lexicon.o $(BUILD)/traced/router/detect_lexicon.o: data/names.txt data/cues.txt
 $(BUILD)/obj/router/detect_spelled.o $(BUILD)/traced/router/detect_spelled.o: data/everyday.txt
+$(BUILD)/obj/router/detect_wallet.o $(BUILD)/traced/router/detect_wallet.o: data/wallet.txt
 $(BUILD)/obj/router/detect_gist.o $(BUILD)/traced/router/detect_gist.o: data/gist.weights
 $(BUILD)/obj/router/detect_tag.o $(BUILD)/traced/router/detect_tag.o: data/tag.weights
 $(BUILD)/obj/api/web.o: web/index.html web/style.css web/app.js web/icon.svg

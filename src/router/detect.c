@@ -96,6 +96,8 @@ static void init(void)
     if (init_code == 0)
         init_code = detect_spelled_init(&init_error);
     if (init_code == 0)
+        init_code = detect_wallet_init(&init_error);
+    if (init_code == 0)
         init_code = detect_gist_init(&init_error);
     if (init_code == 0)
         init_code = detect_tag_init(&init_error);

@@ -525,6 +525,13 @@ size_t detect_context_words(struct str text, struct detect_word *words, size_t r
     return c.n_words;
 }
 
+static void wallets_look(struct detect_context *c)
+{
+    struct detect_atom words;
+    for (size_t at = 0; detect_wallet(c, &at, &words);)
+        words_add(c, &told, words.from, words.to, 0.6);
+}
+
 static void piece_look(struct detect_context *c)
 {
     unsigned flags = piece_mark(c);
@@ -534,6 +541,7 @@ static void piece_look(struct detect_context *c)
     if (flags & WORD_DIGIT)
         detect_places(c);
     statements_look(c);
+    wallets_look(c);
 }
 
 /* What shows only in the whole: a person and a record; who lives where. */

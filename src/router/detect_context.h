@@ -57,14 +57,20 @@ bool detect_seed(const struct detect_context *c, const struct detect_atom *phras
 bool detect_spelled(
     const struct detect_context *c, const struct detect_atom *password, struct detect_atom *out);
 
+int detect_wallet_init(struct error *err) MUST_USE; /* behind detect_lexicon_init */
+/* The next words of a wallet at or behind word *at, which no phrase announces; moves *at behind them. */
+bool detect_wallet(const struct detect_context *c, size_t *at, struct detect_atom *out);
+
 /* Who by a full name, or by a name and what one is to the writer, earns how much, around CUE(earns). */
 bool detect_earner(const struct detect_context *c, const struct detect_atom *earns, struct detect_atom *out);
 
 /* ---- detect_stated.c ---- */
-/* A dose behind who takes it; a password before what is asked about it (CUE(rated)), of the scan's text; is a
- * password's word told with whose it is; may the word be a password without a digit ("ZubrzyceRano!")? */
+/* A dose behind who takes it; a password before what is asked about it (CUE(rated)) or before the word that
+ * says what it is, of the scan's text; is a password's word told with whose it is; may the word be a password without a digit ("ZubrzyceRano!")? */
 bool detect_dose(const struct detect_context *c, const struct detect_atom *who, struct detect_atom *out);
 bool detect_rated(const struct detect_context *c, const struct detect_atom *rated, struct str *password);
+bool detect_named_behind(
+    const struct detect_context *c, const struct detect_atom *password, struct str *value);
 bool detect_owned(const struct detect_context *c, const struct detect_atom *password);
 bool detect_humped(const struct detect_context *c, const struct detect_word *w);
 /* "dad", where a sentence begins with it: the writer's own. */

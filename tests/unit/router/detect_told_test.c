@@ -105,7 +105,8 @@ static void words_of_a_wallet(void **state)
         "Specter, BlueWallet, Exodus, Trust, Rabby and Phantom");
     harmless("the test vector's seed phrase: abandon abandon abandon abandon abandon abandon abandon abandon "
              "abandon abandon abandon about");
-    harmless("the seed is planted early: tomatoes peppers basil carrots lettuce spinach onions radishes kale");
+    harmless(
+        "the seed is planted early: tomatoes peppers basil carrots lettuce spinach onions radishes kale");
     harmless(
         "Explain what a seed phrase is: mnemonic, entropy, checksum, wordlist, derivation, keys, addresses, "
         "backups.");
@@ -171,9 +172,28 @@ static int detector_make(void **state)
     return router_detect_init(&err);
 }
 
+/* Twelve words of a wallet, of which nothing says what they are, were nobody's. */
+static void a_wallets_words_that_nothing_announces(void **state)
+{
+    (void)state;
+    is(ROUTER_SECRET,
+        "is the order right? cruise lobster anvil? no: tobacco lobster prefer gadget mimic orchard velvet "
+        "tuition armor swim glance hockey and then?");
+    is(ROUTER_SECRET,
+        "1. tobacco\n2. lobster\n3. prefer\n4. gadget\n5. mimic\n6. orchard\n7. velvet\n8. tuition\n"
+        "9. armor\n10. swim\n11. glance\n12. hockey");
+    is(ROUTER_SECRET, "TOBACCO LOBSTER PREFER GADGET MIMIC ORCHARD VELVET TUITION ARMOR SWIM GLANCE HOCKEY");
+    harmless("abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about");
+    harmless(
+        "abandon ability able about above absent absorb abstract absurd abuse access accident account accuse");
+    harmless("tobacco lobster prefer gadget mimic orchard velvet tuition armor swim glance");
+    harmless("Draw: apple, banana, cat, dog, and an egg, fish, goat, horse, and an ice, jar, kite, lion");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_wallets_words_that_nothing_announces),
         cmocka_unit_test(figures_on_end_stand_further_off),
         cmocka_unit_test(passwords_told_in_words),
         cmocka_unit_test(words_of_a_wallet),
