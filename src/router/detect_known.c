@@ -103,7 +103,11 @@ bool detect_known_host(struct str host)
 {
     static const char *const domains[] = {"example.com", "example.org", "example.net", "example.edu",
         "example", "test", "invalid", "localhost", "localdomain", "domain.com", "yourdomain.com",
-        "yourcompany.com", NULL};
+        "yourcompany.com", "exemple.com", "exemple.fr", "exemple.org", "beispiel.de", "beispiel.com",
+        "ejemplo.com", "ejemplo.es", "ejemplo.org", "esempio.it", "esempio.com", "exemplo.com",
+        "exemplo.com.br", "exemplo.pt", "voorbeeld.nl", "voorbeeld.com", "przyklad.pl", "przyklad.com",
+        "example.nl", "example.de", "example.fr", "example.es", "example.it", "example.pl", "example.pt",
+        "example.eu", "example.co.uk", "example.com.br", NULL};
     for (const char *const *d = domains; *d; d++)
         if (domain_within(host, *d))
             return true;
@@ -127,7 +131,20 @@ static bool long_repeat(struct str s)
 static const char *const placeholder_parts[] = {"example", "placeholder", "changeme", "change_me",
     "change-me", "redacted", "your_", "your-", "yourkey", "yourtoken", "yoursecret", "insert_", "insert-",
     "dummy", "sample", "fake", "my_secret", "mysecret", "not_a_real", "notreal", "process.env", "os.environ",
-    "getenv", "...", "xxxx"};
+    "getenv", "...", "xxxx",
+    /* "your key", "your token", "your password" in other languages. */
+    "dein-api", "dein_api", "dein-token", "dein_token", "dein-schl", "dein_schl", "dein-passwort",
+    "dein_passwort", "dein-key", "dein_key", "ihr-api", "ihr_api", "ihr-token", "ihr_token", "ihr-schl",
+    "ihr_schl", "ihr-passwort", "ihr_passwort", "ihr-key", "ihr_key", "votre-cl", "votre_cl", "votre-jeton",
+    "votre_jeton", "votre-token", "votre_token", "votre-mot", "votre_mot", "votre-api", "votre_api",
+    "ta-cle_", "ta_cle_", "ta-cle-", "ta_cle-", "tu-api", "tu_api", "tu-clave", "tu_clave", "tu-token",
+    "tu_token", "tu-contra", "tu_contra", "su-api", "su_api", "su-clave", "su_clave", "su-token", "su_token",
+    "su-contra", "su_contra", "sua-chave", "sua_chave", "sua-senha", "sua_senha", "sua-api", "sua_api",
+    "seu-token", "seu_token", "seu-api", "seu_api", "tua-chiave", "tua_chiave", "tua-api", "tua_api",
+    "tua-password", "tua_password", "tuo-token", "tuo_token", "jouw-api", "jouw_api", "jouw-sleutel",
+    "jouw_sleutel", "jouw-token", "jouw_token", "jouw-wacht", "jouw_wacht", "uw-api", "uw_api", "uw-sleutel",
+    "uw_sleutel", "uw-token", "uw_token", "uw-wacht", "uw_wacht", "twoj-klucz", "twoj_klucz", "twoj-token",
+    "twoj_token", "twoj-api", "twoj_api", "twoje-haslo", "twoje_haslo"};
 static struct detect_words placeholder_words;
 
 int detect_known_init(struct error *err)
@@ -152,6 +169,18 @@ static bool is_written(struct str word)
     return word.len >= LONG || capitals == 0 || (small == 0 && !detect_is_lower(word.data[0]));
 }
 
+/* "user:password" */
+static bool says_what_it_is(struct str secret)
+{
+    static const char *const words[] = {"password", "passwort", "kennwort", "motdepasse", "mot-de-passe",
+        "mot_de_passe",
+        "contrase\xC3\xB1"
+        "a",
+        "contrasena", "senha", "wachtwoord", "haslo", "has\xC5\x82o", NULL};
+    const size_t colon = str_find_char(secret, ':');
+    return among(colon == SIZE_MAX ? secret : str_slice(secret, colon + 1, secret.len), words);
+}
+
 bool detect_placeholder(struct str secret)
 {
     /* Keys that ship in public software and are told apart by it, not kept secret, and a manual's. */
@@ -162,7 +191,8 @@ bool detect_placeholder(struct str secret)
         NULL};
     size_t at = 0;
     uint32_t state = 0;
-    if (secret.len == 0 || strchr("$%<{[", secret.data[0]) || among(secret, published))
+    if (secret.len == 0 || strchr("$%<{[", secret.data[0]) || among(secret, published) ||
+        says_what_it_is(secret))
         return true;
     for (uint16_t word;
          (word = detect_words_next(&placeholder_words, secret, &at, &state)) != DETECT_NO_WORD;)
