@@ -421,7 +421,8 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
         words_add(c, &access_code, from, end, fake ? 0.2 : 0.6);
     if (a->kinds & (CUE(password) | CUE(pass)))
         password_look(c, a);
-    if (a->kinds & CUE(rated) && a->from < c->owned && detect_rated(c, a, &value))
+    if (a->from < c->owned && ((a->kinds & CUE(rated) && detect_rated(c, a, &value)) ||
+                                  (a->kinds & CUE(password) && detect_named_behind(c, a, &value))))
         detect_add(c->scan, &access_code, (size_t)(value.data - c->scan->text.data),
             (size_t)(value.data - c->scan->text.data) + value.len, 0.6);
     if (detect_told(c, a, &in_words))

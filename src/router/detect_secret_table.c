@@ -301,9 +301,9 @@ const struct detect_secret detect_secrets[] = {
     TOKEN("CURL_AUTH_USER", "--user ,-u ", "(?:--user|-u) \"\\K[^\\s:\"/$]{12,64}+:(?=\")", 3),
     TOKEN(
         "CURL_AUTH_USER", "--user ,-u ", "(?:--user|-u) \\K\"[^\\s:\"/$]{1,64}+\":\"[^\\s\"$]{6,128}+\"", 3),
-    /* A client's password on the command line. */
-    TOKEN("COMMAND_PASSWORD", "mysql,sshpass,mariadb",
-        "(?:mysql|mariadb|sshpass)[a-z]{0,8} [^\\n|;&]{0,120}?-p "
+    /* A client's password on the command line; "docker login -u ... -p ...". */
+    TOKEN("COMMAND_PASSWORD", "mysql,sshpass,mariadb,login",
+        "(?:mysql|mariadb|sshpass|login)[a-z]{0,8} [^\\n|;&]{0,120}?-p "
         "*[\"']?\\K(?=[^\\s\"']{0,60}[0-9])(?=[^\\s\"']{0,60}"
         "[A-Za-z])[^\\s\"'$<{/]{6,64}+",
         2.5),

@@ -91,6 +91,36 @@ bool detect_rated(const struct detect_context *c, const struct detect_atom *rate
     return may_be_password(*password);
 }
 
+/* Does a sentence go on about something else: "... is my password manager"? */
+static bool is_compound(const struct detect_context *c, size_t to)
+{
+    enum { SHORT = 4 }; /* for, voor, para, von */
+    return to < c->n_words && !(c->words[to - 1].flags & (WORD_STOP | WORD_COMMA | WORD_LINE)) &&
+           detect_word_length(&c->words[to]) > SHORT;
+}
+
+/* "Hutkoffer2014! is her password for ...", "... est mon mot de passe": it stands before what it is. */
+bool detect_named_behind(
+    const struct detect_context *c, const struct detect_atom *password, struct str *value)
+{
+    enum { WHOSE = 3, LEAST = 6 };
+    size_t at = password->from, digits = 0, small = 0;
+    bool whose = false;
+    while (at > 1 && password->from - at < WHOSE && !detect_word_is(&c->words[at - 1], CUE(copula))) {
+        at--;
+        whose = whose || (c->words[at].kinds | c->words[at].begins) & (CUE(mine) | CUE(theirs));
+    }
+    if (!whose || at < 2 || !detect_word_is(&c->words[at - 1], CUE(copula)) || is_compound(c, password->to) ||
+        c->words[at - 1].sentence != c->words[password->from].sentence)
+        return false;
+    *value = token_of(c, at - 2);
+    for (size_t i = 0; i < value->len; i++) {
+        small += detect_is_alpha(value->data[i]);
+        digits += detect_is_digit(value->data[i]);
+    }
+    return value->len >= LEAST && small > 1 && digits > 0 && !is_technique(*value);
+}
+
 /* "My bank pin, 6093", "her phone's passcode 4417": the value stands right behind. */
 bool detect_owned(const struct detect_context *c, const struct detect_atom *password)
 {

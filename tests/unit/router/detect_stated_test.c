@@ -103,6 +103,44 @@ static void the_new_password_behind_the_old_one(void **state)
     arena_free(a);
 }
 
+/* Only what stands behind "password is" was looked at. */
+static void a_password_before_the_word_that_says_so(void **state)
+{
+    (void)state;
+    is(ROUTER_SECRET, "Hutkoffer2014! is her password for the school portal, why is it refused?");
+    is(ROUTER_SECRET, "Hutkoffer2014! is haar wachtwoord voor de portal");
+    is(ROUTER_SECRET, "Hutkoffer2014! ist mein Passwort, ist das gut?");
+    is(ROUTER_SECRET, "Hutkoffer2014! est mon mot de passe");
+    is(ROUTER_SECRET, "Hutkoffer2014! \xC3\xA8 la mia password");
+    is(ROUTER_SECRET, "Hutkoffer2014! es mi contrase\xC3\xB1"
+                      "a del banco");
+    is(ROUTER_SECRET, "Hutkoffer2014! \xC3\xA9 a minha senha");
+    is(ROUTER_SECRET, "Hutkoffer2014! to moje has\xC5\x82o");
+    harmless("1Password7 is my password manager");
+    harmless("Python3 is my password generator of choice");
+    harmless("SHA256 is not a password");
+}
+
+static void a_login_has_its_password_behind_p(void **state)
+{
+    (void)state;
+    is(ROUTER_SECRET, "az login --service-principal -u app -p \"w4~Lhs.Rt0vXm2_Kd9WyBzePu4\"");
+    is(ROUTER_SECRET, "docker login -u ci -p Tor7walsen.x");
+    harmless("docker login -u ci -p $REGISTRY_TOKEN");
+    harmless("docker login -u ci --password-stdin");
+}
+
+static void placeholders_of_other_languages(void **state)
+{
+    (void)state;
+    harmless("export API_KEY=\"sua-chave-aqui1\"");
+    harmless("curl -u usuario:contrase\xC3\xB1"
+             "a https://api.example.com/v1/pedidos");
+    harmless("api_key = 'dein-api-key-123'");
+    harmless("Schreib an max@beispiel.de oder max@example.nl, Tel. +1-555-0100");
+    is(ROUTER_SECRET, "curl -u usuario:Tor7walsen https://api.example.com/v1/pedidos");
+}
+
 static void a_password_is_a_programs_third_argument(void **state)
 {
     (void)state;
@@ -312,6 +350,9 @@ static int init(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_password_before_the_word_that_says_so),
+        cmocka_unit_test(a_login_has_its_password_behind_p),
+        cmocka_unit_test(placeholders_of_other_languages),
         cmocka_unit_test(what_somebody_takes_is_their_health_whatever_it_is),
         cmocka_unit_test(a_password_that_is_asked_about),
         cmocka_unit_test(a_word_of_a_megabyte_is_asked_about_once_for_each_of_its_words),
