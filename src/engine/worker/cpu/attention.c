@@ -11,7 +11,8 @@
  * TILE_POSITIONS and a query takes of each exactly what it sees, so that its result is the same to the bit
  * whatever shares its block.
  *
- * A CPU's matrix unit does it for sixteen queries at a time (attention_matrix.c). Elsewhere a block has a
+ * A CPU's matrix unit does it for sixteen queries at a time (attention_matrix.c), as do integers of 16 bits
+ * where these are the faster (attention_shorts.c). Elsewhere a block has a
  * tile's keys as floats once for all of its queries, and the values as well where these are many; for a few,
  * values are read as they stand. What the next tile needs is asked for meanwhile, a little at a time. */
 #include <assert.h>
@@ -65,9 +66,15 @@ void cpu_kv_write(const struct cpu_task *task)
 
 static const struct attention_way attention_floats;
 
+/* (A cap goes between scores and terms, whose powers of two the scores of integers have with them.) */
 static const struct attention_way *way_of(const struct kernels *k, const struct op *op)
 {
-    return k->matrix && op->kv.layer->spec.type == TENSOR_BF16 ? &attention_matrix : &attention_floats;
+    const struct kv_spec *spec = &op->kv.layer->spec;
+    if (k->matrix && spec->type == TENSOR_BF16)
+        return &attention_matrix;
+    const bool shorts =
+        k->shorts && spec->type == TENSOR_F16 && spec->k_width <= SHORT_WIDTH && op->kv.how.softcap == 0;
+    return shorts ? &attention_shorts : &attention_floats;
 }
 
 static void floats_parts(const struct op *op, size_t sizes[PARTS])

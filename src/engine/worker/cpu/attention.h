@@ -128,5 +128,8 @@ struct attention_way {
 };
 /* On a matrix unit (matrix.h), where there is one and the cache is of bfloat16. */
 extern const struct attention_way attention_matrix;
+/* On integers of 16 bits (shorts.h), where the CPU multiplies these faster than floats and the cache is of
+ * F16. */
+extern const struct attention_way attention_shorts;
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "engine/worker/cpu/matrix.h"
 #include "engine/worker/cpu/product.h"
+#include "engine/worker/cpu/shorts.h"
 #include "engine/worker/tensor.h"
 
 enum { TILE_ROWS = 16, KERNEL_RUN = 256, KERNEL_ALIGN = 64, COLUMN_STRIDE = 64 };
@@ -27,7 +28,8 @@ struct panel {
 struct kernels {
     const char *isa;
     const struct products *products;  /* on integers and on bfloat16; NULL: all go through floats */
-    const struct matrix_unit *matrix; /* attention's products; NULL: by `tile` and `multiply` */
+    const struct matrix_unit *matrix; /* attention's products of BF16; NULL: by `tile` and `multiply` */
+    const struct short_unit *shorts;  /* attention's products of F16; NULL: the same */
     /* Whole blocks to floats; NULL: tensor_dequantize, which all must agree with to a rounding. */
     void (*dequantize[TENSOR_TYPES])(const uint8_t *from, float *to, int64_t count);
     /* n floats to F16, rounded to the nearest; NULL: tensor_quantize, which it agrees with to the bit. */

@@ -267,7 +267,7 @@ static void read_q6_k(const uint8_t *from, float *to, int64_t count)
 
 const struct kernels kernels_avx512 = {.isa = "avx512", .products = &products_avx2, AVX512_FLOATS};
 const struct kernels kernels_avx512vnni = {
-    .isa = "avx512vnni", .products = &products_avx512vnni, AVX512_FLOATS};
+    .isa = "avx512vnni", .products = &products_avx512vnni, .shorts = &shorts_avx512vnni, AVX512_FLOATS};
 const struct kernels kernels_amx = {
     .isa = "amx", .products = &products_amx, .matrix = &matrix_amx, AVX512_FLOATS};
 
