@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "router/plain.h"
+#include "detector.h"
 
 static void must_be_text(struct str s)
 {
@@ -48,21 +49,25 @@ static void parted(struct str text)
 static void undone(struct str text)
 {
     static int (*const undo[])(const struct byte_map *, struct buf *, bool *) = {
-        router_plain_packed, router_plain_spaced, router_plain_split, router_plain_members};
-    struct plain_joints joints = {0};
+        router_plain_packed, router_plain_split, router_plain_members};
+    static int (*const undo_with_joints[])(const struct byte_map *, struct buf *, struct plain_joints *,
+        bool *) = {router_plain, router_plain_told, router_plain_spaced};
     struct byte_map map;
     struct error err;
     struct buf out;
     bool changed;
     if (byte_map_make(&map, text, &err))
         abort();
-    buf_init(&out, MIB);
-    if (router_plain(&map, &out, &joints, &changed))
-        abort();
-    must_be_text(buf_str(&out));
-    origins_check(text, out.len, &joints);
-    buf_free(&out);
-    free(joints.all);
+    for (size_t i = 0; i < sizeof undo_with_joints / sizeof *undo_with_joints; i++) {
+        struct plain_joints joints = {0};
+        buf_init(&out, MIB);
+        if (undo_with_joints[i](&map, &out, &joints, &changed))
+            abort();
+        must_be_text(buf_str(&out));
+        origins_check(text, out.len, &joints);
+        buf_free(&out);
+        free(joints.all);
+    }
     for (size_t i = 0; i < sizeof undo / sizeof *undo; i++) {
         buf_init(&out, MIB);
         if (undo[i](&map, &out, &changed))

@@ -93,6 +93,7 @@ static void init(void)
         init_code = detect_id_init(&init_error);
     if (init_code == 0)
         init_code = detect_lexicon_init(&init_error);
+    plain_told_init();
     if (init_code == 0)
         init_code = detect_spelled_init(&init_error);
     if (init_code == 0)
@@ -382,6 +383,7 @@ struct look {
     struct str where, text;
     size_t from; /* of the findings, those of this text */
     struct plain_joints joints;
+    bool told;         /* a number may be told in words */
     size_t at, points; /* a place in the text, in bytes and code points: hits come in order */
 };
 
@@ -482,13 +484,18 @@ static int read_again(struct look *l, struct buf *plain, int rc, bool changed,
 static int differently(
     struct look *l, const struct byte_map *map, struct router_findings *f, struct error *err)
 {
+    static int (*const placed[])(const struct byte_map *, struct buf *, struct plain_joints *, bool *) = {
+        router_plain_told, router_plain, router_plain_spaced}; /* the first only where it may be so */
     static int (*const undo[])(const struct byte_map *, struct buf *, bool *) = {
-        router_plain_packed, router_plain_spaced, router_plain_split, router_plain_members};
+        router_plain_packed, router_plain_split, router_plain_members};
     struct buf plain;
     bool changed;
-    buf_init(&plain, LIMIT_REQUEST_MEMORY);
-    int rc = router_plain(map, &plain, &l->joints, &changed);
-    rc = read_again(l, &plain, rc, changed, text_scan, f, err);
+    int rc = 0;
+    for (size_t i = l->told ? 0 : 1; i < sizeof placed / sizeof *placed && rc == 0; i++) {
+        buf_init(&plain, LIMIT_REQUEST_MEMORY);
+        rc = placed[i](map, &plain, &l->joints, &changed);
+        rc = read_again(l, &plain, rc, changed, text_scan, f, err);
+    }
     for (size_t i = 0; i < sizeof undo / sizeof *undo && rc == 0; i++) {
         buf_init(&plain, LIMIT_REQUEST_MEMORY);
         rc = undo[i](map, &plain, &changed);
@@ -528,6 +535,7 @@ int router_detect_own(const struct detect_own *own, struct arena *a, struct str 
         rc = text_scan(&s, &map);
     if (rc == 0)
         rc = findings_add(a, where, &s, f, err);
+    look.told = s.told;
     if (rc == 0)
         rc = differently(&look, &map, f, err);
     free(s.hits);

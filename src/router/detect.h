@@ -46,6 +46,7 @@ struct detect_scan {
     size_t n_hits, capacity, more;
     const struct detect_type **more_type; /* sure ones past the bound, each once; room for DETECT_MAX_TYPES */
     size_t n_more_types;
+    bool told;      /* words of numbers stand close together: one may be told so (plain_told.c) */
     size_t key_end; /* where the next "END ... PRIVATE KEY" was last seen; SIZE_MAX none, 0 not looked */
     void *match;    /* PCRE2's scratch memory, made when first needed */
     int rc;         /* the first failure; then the text counts as sensitive */

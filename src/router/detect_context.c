@@ -127,6 +127,14 @@ static bool atoms_grow(struct detect_context *c)
     return true;
 }
 
+static void figure_count(struct detect_context *c, size_t at)
+{
+    enum { NEAR = 3, ENOUGH = 5 };
+    c->figures = c->figures > 0 && at <= c->last_figure + NEAR ? c->figures + 1 : 1;
+    c->last_figure = at;
+    c->scan->told = c->scan->told || c->figures >= ENOUGH;
+}
+
 static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
 {
     struct detect_context *c = ctx;
@@ -135,6 +143,8 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
         c->words[from].kinds |= kinds;
     if (kinds & (CUE(intro) | CUE(title)) && to < c->n_words)
         c->words[to].kinds |= kinds & CUE(intro) ? CUE(named) : 0;
+    if (kinds & (CUE(figure) | CUE(tens)))
+        figure_count(c, from);
     if (kinds & CUE(live) && to < c->n_words)
         c->words[to].kinds |= CUE(housed);
     kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro) |
@@ -500,7 +510,7 @@ static void gist_found(void *ctx, enum router_category category, size_t from, si
 static unsigned piece_mark(struct detect_context *c)
 {
     unsigned flags = 0;
-    c->n_atoms = 0;
+    c->n_atoms = c->figures = 0;
     for (size_t i = 0; i < c->n_words; i++) {
         flags |= c->words[i].flags;
         if (c->words[i].flags & (WORD_KNOWN | WORD_STEM_KNOWN))

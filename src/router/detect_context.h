@@ -30,6 +30,7 @@ struct detect_context {
     /* Of the whole text so far. */
     uint64_t seen;
     size_t n_persons, n_health, n_beliefs;
+    size_t figures, last_figure;     /* words of numbers close together, where the last one stands */
     bool full_person, private;       /* private: the network says that it is about private people */
     struct detect_atom first_health; /* bytes, not words */
 };

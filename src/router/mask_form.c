@@ -81,7 +81,7 @@ static enum form form_of(const struct detect_type *type, struct str original)
         if (strcmp(type->name, forms[i].type) != 0)
             continue;
         if ((form == FORM_PHONE && digits < TAIL) || (form == FORM_CARD && digits < 12) ||
-            (form == FORM_DATE && digits < 4) || (form == FORM_IBAN && signs < 12))
+            (form == FORM_DATE && digits < 4) || (form == FORM_IBAN && (signs < 12 || digits < 10)))
             return FORM_TAG;
         return form;
     }

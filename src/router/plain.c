@@ -79,7 +79,7 @@ static uint32_t number_read(struct str s, unsigned base, size_t least, size_t mo
 
 enum { BACKSLASHES = 16 };
 
-/* \u0040 and, in JSON inside JSON, \\u0040; \u{40}, \U00000040, \x40; \/ and \" . Of a longer row of
+/* \u0040 and, in JSON inside JSON, \\u0040; \u{40}, \U00000040, \x40, \100; \/ and \" . Of a longer row of
  * backslashes only the last ones belong to it. */
 static size_t one_escape_read(struct str s, uint32_t *out)
 {
@@ -91,6 +91,10 @@ static size_t one_escape_read(struct str s, uint32_t *out)
     if (s.data[n] == '/' || s.data[n] == '"') {
         *out = (unsigned char)s.data[n];
         return n + 1;
+    }
+    if (s.data[n] >= '0' && s.data[n] <= '3') {
+        *out = number_read(str_slice(s, n, s.len), 8, 3, 3, &digits);
+        return digits ? n + digits : 0;
     }
     char kind = s.data[n++];
     bool braces = kind == 'u' && n < s.len && s.data[n] == '{';
@@ -142,7 +146,7 @@ static size_t escape_read(struct str s, uint32_t *out)
     size_t i = 1;
     while (i < BACKSLASHES && plain_byte(s, i) == '\\')
         i++;
-    return row_read(s, one_escape_read, plain_byte(s, i) == 'x', out);
+    return row_read(s, one_escape_read, plain_byte(s, i) == 'x' || detect_is_digit(plain_byte(s, i)), out);
 }
 
 /* %40, and %2540 where it was encoded twice. */

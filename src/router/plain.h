@@ -47,9 +47,16 @@ int router_plain(
  * in it say. `*changed` tells whether there was any. */
 int router_plain_packed(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
 
-/* Appends the text with what is written letter by letter ("4 5 3 9") in one piece. `*changed` tells whether
- * there was any. */
-int router_plain_spaced(const struct byte_map *text, struct buf *out, bool *changed) MUST_USE;
+/* Appends the text with what is written letter by letter ("4 5 3 9", "4-5-3-9") in one piece. `*changed`
+ * tells whether there was any; `joints` begins as {0}. */
+int router_plain_spaced(
+    const struct byte_map *text, struct buf *out, struct plain_joints *joints, bool *changed) MUST_USE;
+
+/* Appends the text with numbers told in words ("four five three nine ...") as digits. `*changed` tells
+ * whether there was any; `joints` begins as {0}. */
+void plain_told_init(void); /* behind detect_lexicon_init */
+int router_plain_told(
+    const struct byte_map *text, struct buf *out, struct plain_joints *joints, bool *changed) MUST_USE;
 
 /* Appends the text with numbers, keys and addresses in one piece that a line's end, quotes ("AKIA" + "...")
  * or two members of JSON part. `*changed` tells whether there was any. */

@@ -1,5 +1,5 @@
-/* What a text says in another code: "name at host dot org", base64 and hexadecimal in its midst. One level
- * deep. */
+/* What a text says in another code: "name at host dot org", base64, base32 and hexadecimal in its midst, also
+ * with something between the bytes. One level deep. */
 #include "router/detect.h"
 #include "router/plain.h"
 
@@ -22,41 +22,59 @@ static const bool is_code[256] = {['A' ... 'Z'] = true,
     ['-'] = true,
     ['_'] = true};
 
-/* The second letters of the words for "at", by their first; any behind what opens brackets. */
+/* The second letters of the words for "at", by their first; behind what opens brackets, the first ones. */
 #define LETTER(c) ((uint32_t)1 << ((c)&31))
-static const uint32_t says_at[256] = {['a'] = LETTER('t') | LETTER('r') | LETTER('p'),
-    ['A'] = LETTER('t') | LETTER('r') | LETTER('p'),
+#define FIRST                                                                                                \
+    (LETTER('a') | LETTER('c') | LETTER('m') | LETTER('k') | LETTER('@') | LETTER(0xC3) | LETTER('(') |      \
+        LETTER('[') | LETTER('<'))
+static const uint32_t says_at[256] = {['a'] = LETTER('t') | LETTER('r') | LETTER('p') | LETTER('a'),
+    ['A'] = LETTER('t') | LETTER('r') | LETTER('p') | LETTER('a'),
     ['c'] = LETTER('h'),
     ['C'] = LETTER('h'),
     ['m'] = LETTER('a'),
     ['M'] = LETTER('a'),
     [0xC3] = ~(uint32_t)0,
-    [' '] = ~(uint32_t)0,
-    ['('] = ~(uint32_t)0,
-    ['['] = ~(uint32_t)0,
-    ['{'] = ~(uint32_t)0,
-    ['<'] = ~(uint32_t)0};
+    ['k'] = LETTER('l'),
+    ['K'] = LETTER('l'),
+    ['@'] = ~(uint32_t)0,
+    [' '] = FIRST,
+    ['('] = FIRST,
+    ['['] = FIRST,
+    ['{'] = FIRST,
+    ['<'] = FIRST};
 
 static bool may_say_at(struct str s, size_t i)
 {
     return says_at[(unsigned char)plain_byte(s, i)] >> (plain_byte(s, i + 1) & 31) & 1;
 }
 
-/* One of the words at `at`, between blanks or brackets; the byte behind it and its blanks, or 0. */
+static const bool opens[256] = {[' '] = true,
+    ['('] = true,
+    ['['] = true,
+    ['{'] = true,
+    ['<'] = true,
+    ['_'] = true,
+    ['-'] = true,
+    ['*'] = true};
+
+/* One of the words at `at`, between blanks, brackets or "_", "-"; the byte behind it and those, or 0. */
 static size_t sign_read(struct str s, size_t at, const char *const *words)
 {
     size_t i = at;
-    while (i - at < 3 && detect_is_one_of(plain_byte(s, i), " ([{<"))
+    while (i - at < 3 && opens[(unsigned char)plain_byte(s, i)])
         i++;
     if (i == at)
         return 0;
     for (; *words; words++) {
-        if (((*words)[0] | 0x20) != (plain_byte(s, i) | 0x20))
+        const char *word = *words;
+        if ((word[0] | 0x20) != (plain_byte(s, i) | 0x20) ||
+            (word[1] && ((word[1] | 0x20) != (plain_byte(s, i + 1) | 0x20) ||
+                            (word[2] && (word[2] | 0x20) != (plain_byte(s, i + 2) | 0x20)))))
             continue;
-        size_t end = i + strlen(*words), to = end;
-        if (!str_is_nocase(str_slice(s, i, end), *words))
+        size_t end = i + strlen(word), to = end;
+        if (!str_is_nocase(str_slice(s, i, end), word))
             continue;
-        while (to - end < 3 && detect_is_one_of(plain_byte(s, to), " )]}>"))
+        while (to - end < 3 && detect_is_one_of(plain_byte(s, to), " )]}>_-*"))
             to++;
         if (to > end)
             return to;
@@ -86,15 +104,18 @@ struct host {
 /* "zephyrpost dot com" from `at`, as "zephyrpost.com"; its end, 0 if there is no dot in words. */
 static size_t host_read(struct str s, size_t at, struct host *out)
 {
-    static const char *const dots[] = {"dot", "point", "punkt", "punto", "ponto", "punt", "kropka", NULL};
-    size_t i = at, n_dots = 0, last = at;
+    static const char *const dots[] = {
+        "dot", "point", "punkt", "punto", "ponto", "punt", "kropka", ".", NULL};
+    size_t i = at, n_dots = 0, last = at, next;
     out->length = 0;
     for (;;) {
         last = i;
-        while (i < s.len && i - last < LABEL &&
-               (is_letter(s.data[i]) || detect_is_digit(s.data[i]) || s.data[i] == '-'))
-            out->text[out->length++] = s.data[i++];
-        size_t next = i > last ? sign_read(s, i, dots) : 0;
+        for (next = 0; i < s.len && i - last < LABEL &&
+                       (is_letter(s.data[i]) || detect_is_digit(s.data[i]) || s.data[i] == '-');
+             out->text[out->length++] = s.data[i++])
+            if (s.data[i] == '-' && (next = sign_read(s, i, dots)) > 0)
+                break;
+        next = next == 0 && i > last ? sign_read(s, i, dots) : next;
         if (next == 0 || !is_letter(plain_byte(s, next)) || n_dots == DOTS)
             break;
         out->text[out->length++] = '.';
@@ -113,7 +134,18 @@ static int nibble_of(char c)
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
-/* Appends the bytes of a run of digits of 4 or 6 bits, if they are text that someone could read. */
+/* A digit of base32 (RFC 4648): five bits. */
+static int quintet_of(char c)
+{
+    return detect_is_upper(c) ? c - 'A' : c >= '2' && c <= '7' ? c - '2' + 26 : -1;
+}
+
+static bool is_readable(char c)
+{
+    return ((unsigned char)c >= ' ' && c != 0x7F) || c == '\n' || c == '\t' || c == '\r';
+}
+
+/* Appends the bytes of a run of digits of 4 to 6 bits, if they are text that someone could read. */
 static bool digits_unpack(struct str run, int (*value)(char), unsigned width, struct buf *out)
 {
     uint32_t bits = 0;
@@ -130,7 +162,7 @@ static bool digits_unpack(struct str run, int (*value)(char), unsigned width, st
         n_bits -= 8;
         char c = (char)(bits >> n_bits & 0xFF);
         buf_append_char(out, c);
-        readable += ((unsigned char)c >= ' ' && c != 0x7F) || c == '\n' || c == '\t' || c == '\r';
+        readable += is_readable(c);
         if (i == 31 && readable + 1 < out->len - kept)
             break;
     }
@@ -175,7 +207,8 @@ static void run_unpack(struct undo *u, size_t end)
         u->out->len--; /* the end of the line before */
     else
         buf_append_char(u->out, '\n');
-    if (digits_unpack(run, nibble_of, 4, u->out) || digits_unpack(run, plain_sextet, 6, u->out)) {
+    if (digits_unpack(run, nibble_of, 4, u->out) || digits_unpack(run, quintet_of, 5, u->out) ||
+        digits_unpack(run, plain_sextet, 6, u->out)) {
         buf_append_char(u->out, '\n');
         u->changed = true;
         u->run_end = end;
@@ -187,11 +220,93 @@ static void run_unpack(struct undo *u, size_t end)
     }
 }
 
+/* ---- Bytes with something between: "34 35 33", "34:35:33", "0x34, 0x35". ---- */
+enum { PAIRS_LEAST = 8 };
+
+/* Do blanks or signs stand as far from each other as between those, four of them in a block? */
+static bool pairs_in(const uint64_t *here)
+{
+    const uint64_t gaps = here[BYTE_SPACE] | here[BYTE_SIGN];
+    const uint64_t three = gaps & gaps >> 3, five = gaps & gaps >> 5, six = gaps & gaps >> 6;
+    return ((three & three >> 6) | (five & five >> 10) | (six & six >> 12)) != 0;
+}
+
+/* And seven of them in a block and the next? */
+static bool pairs_begin(const uint64_t *here)
+{
+    static const unsigned apart[] = {3, 5, 6};
+    const uint64_t *next = here + BYTE_CLASSES;
+    const unsigned __int128 gaps =
+        (unsigned __int128)(next[BYTE_SPACE] | next[BYTE_SIGN]) << 64 | here[BYTE_SPACE] | here[BYTE_SIGN];
+    bool any = false;
+    for (size_t i = 0; i < sizeof apart / sizeof *apart && !any; i++) {
+        const unsigned __int128 two = gaps & gaps >> apart[i], four = two & two >> 2 * apart[i];
+        any = (four & four >> 3 * apart[i]) != 0;
+    }
+    return any;
+}
+
+/* The byte behind the two digits at i, which say `*c`; 0: they do not stand there alone. */
+static size_t pair_read(struct str s, size_t i, char *c)
+{
+    i += plain_byte(s, i) == '0' && (plain_byte(s, i + 1) | 0x20) == 'x' ? 2 : 0;
+    const int high = nibble_of(plain_byte(s, i)), low = nibble_of(plain_byte(s, i + 1));
+    *c = (char)(high * 16 + low);
+    return high < 0 || low < 0 || is_letter(plain_byte(s, i + 2)) || detect_is_digit(plain_byte(s, i + 2))
+               ? 0
+               : i + 2;
+}
+
+/* Appends what the pairs from i on say, if it is text; the byte behind the last of them. */
+static size_t pairs_unpack(struct undo *u, size_t i)
+{
+    const size_t kept = u->out->len;
+    size_t end = i, next;
+    char c;
+    buf_append_char(u->out, '\n');
+    for (size_t at = i; (next = pair_read(u->text, at, &c)) > 0 && is_readable(c); end = next) {
+        buf_append_char(u->out, c);
+        for (at = next; at < next + 2 && detect_is_one_of(plain_byte(u->text, at), " ,:-\n");)
+            at++;
+        if (at == next) {
+            end = next;
+            break;
+        }
+    }
+    const size_t n = u->out->failed ? 0 : u->out->len - kept - 1;
+    if (n >= PAIRS_LEAST && str_utf8_valid((struct str){u->out->data + kept + 1, n})) {
+        buf_append_char(u->out, '\n');
+        u->changed = true;
+    } else {
+        u->out->len = kept;
+    }
+    return end;
+}
+
+static void pairs_undo(struct undo *u, const struct byte_map *m)
+{
+    size_t i = 0, end;
+    bool in = m->n_blocks > 0 && pairs_in(m->bits);
+    for (size_t block = 0; block < m->n_blocks && !u->out->failed; block++) {
+        const uint64_t *here = m->bits + block * BYTE_CLASSES;
+        const bool before = in;
+        in = pairs_in(here + BYTE_CLASSES);
+        if (!(before || in) || !pairs_begin(here))
+            continue;
+        for (i = block * 64 > i ? block * 64 : i;
+             i < block * 64 + 64 && i<m->text.len; i = end> i ? end : i + 1)
+            end = i == 0 || !(is_letter(m->text.data[i - 1]) || detect_is_digit(m->text.data[i - 1]))
+                      ? pairs_unpack(u, i)
+                      : i;
+    }
+}
+
 /* " at zephyrpost dot com" as "@zephyrpost.com"; where it ends, 0 if that is not what stands here. */
 static size_t at_undo(struct undo *u, size_t i)
 {
-    static const char *const ats[] = {
-        "at", "arobase", "arroba", "chiocciola", "malpa", "apenstaartje", "\xC3\xA4t", NULL};
+    static const char *const ats[] = {"at", "arobase", "arrobase", "arroba", "chiocciola", "malpa",
+        "ma\xC5\x82pa", "apenstaartje", "apenstaart", "apestaartje", "apestaart", "aapje", "\xC3\xA4t",
+        "klammeraffe", "@", NULL};
     struct host host;
     size_t from = sign_read(u->text, i, ats), end = from > 0 ? host_read(u->text, from, &host) : 0;
     if (end > 0) {
@@ -206,7 +321,7 @@ static size_t at_undo(struct undo *u, size_t i)
 static size_t place_undo(struct undo *u, size_t i)
 {
     char c = u->text.data[i], before = u->text.data[i - 1];
-    if ((c == ' ' || c == '(' || c == '[') && (is_letter(before) || detect_is_digit(before)))
+    if (opens[(unsigned char)c] && (is_letter(before) || detect_is_digit(before)))
         return at_undo(u, i);
     return 0;
 }
@@ -231,13 +346,13 @@ static uint64_t behind_runs(uint64_t before, uint64_t code)
     return (uint64_t)(runs >> 63);
 }
 
-/* Of a block, the bytes behind a letter or digit at which something may be said: " at" ... */
-static uint64_t places_in(const struct byte_map *m, size_t block, uint64_t others)
+/* Of a block, the bytes behind a letter or digit at which something may be said: " at", "_at" ... */
+static uint64_t places_in(const struct byte_map *m, size_t block)
 {
     const uint64_t *here = m->bits + block * BYTE_CLASSES;
     uint64_t before = here[BYTE_WORD] << 1 | (block > 0 ? (here - BYTE_CLASSES)[BYTE_WORD] >> 63 : 0);
     uint64_t places = 0;
-    for (uint64_t bits = (here[BYTE_SPACE] | here[BYTE_SIGN]) & others & before; bits; bits &= bits - 1)
+    for (uint64_t bits = (here[BYTE_SPACE] | here[BYTE_SIGN]) & before; bits; bits &= bits - 1)
         if (may_say_at(m->text, block * 64 + byte_first(bits) + 1))
             places |= bits & (0 - bits);
     return places;
@@ -247,10 +362,11 @@ int router_plain_packed(const struct byte_map *m, struct buf *out, bool *changed
 {
     struct undo u = {.text = m->text, .out = out};
     uint64_t code = 0;
+    pairs_undo(&u, m);
     for (size_t block = 0; block < m->n_blocks && !out->failed; block++) {
         uint64_t before = code;
         code = code_in(m->text, block, m->bits + block * BYTE_CLASSES);
-        uint64_t runs = ~code & behind_runs(before, code), places = places_in(m, block, ~code);
+        uint64_t runs = ~code & behind_runs(before, code), places = places_in(m, block);
         for (uint64_t bits = runs | places; bits; bits &= bits - 1) {
             size_t i = block * 64 + byte_first(bits), end;
             if (i >= m->text.len)

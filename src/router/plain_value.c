@@ -6,6 +6,7 @@
  *   DE743704            | 00440817264953 mod 97 is 1
  *   536-2               | 2-8714         three, two and four digits
  *   +48 601             | 234 567
+ *   81.201.             | 57.33          four numbers up to 255, of two digits for the most part
  *   ghp_x9KqeFgHiJkL    | MnOpQrStUv     begins as a token does */
 #include "router/detect_id.h"
 #include "router/plain.h"
@@ -194,6 +195,31 @@ static bool is_token(const struct joined *j)
     return false;
 }
 
+static bool is_dotted(char c)
+{
+    return detect_is_digit(c) || c == '.';
+}
+
+/* The number of a list's next item ("2. ") is none of it, nor are those of sections. */
+static bool is_ip(const struct joined *j)
+{
+    size_t parts = 1, digits = 0, long_ones = 0;
+    unsigned value = 0;
+    for (size_t i = 0; i <= j->n; i++) {
+        if (i < j->n && detect_is_digit(j->text[i])) {
+            value = value * 10 + (unsigned)(j->text[i] - '0');
+            digits++;
+            continue;
+        }
+        if (digits == 0 || digits > 3 || value > 255)
+            return false;
+        long_ones += digits > 1;
+        parts += i < j->n;
+        digits = value = 0;
+    }
+    return parts == 4 && long_ones > 2;
+}
+
 bool plain_is_value(struct str s, size_t left, size_t right)
 {
     struct joined j;
@@ -210,6 +236,8 @@ bool plain_is_value(struct str s, size_t left, size_t right)
         if ((is_card(digits, n) && is_run_cut(&j) && !is_listed(s, &j)) || is_phone(&j, n))
             return true;
     }
+    if ((before == '.' || behind == '.' || both) && join(s, left, right, is_dotted, &j) && is_ip(&j))
+        return true;
     if (both && join(s, left, right, is_grouped, &j) && is_grouped_iban(&j))
         return true;
     return is_mail(before) && is_mail(behind) && join(s, left, right, is_mail, &j) &&

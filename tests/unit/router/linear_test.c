@@ -52,7 +52,9 @@ static void hostile_text_takes_linear_time(void **state)
         "1.", "::", "a:", "DE89 ", "api_key: a1b2", "4111 1111 1111 1111 ", "a@b.co ", "Bearer a",
         "-u a:", "\\n1", "1:AA", "bedrock-api-key-", "sk-proj-abcdefgh", "T3BlbkFJ", "https://a:b", "1+1",
         "1\n", "\\u0041", "\xC3\xBC", "\xE2\x80\x94", "a dot ", "a at b dot ", "my ", "Anna ",
-        "my mother is ill. ", "YWJj"};
+        "my mother is ill. ", "YWJj", "four ", "double ", "quatre vingt et ", "plus one ", "D E one ", "34 ",
+        "0x34, ", "34 zz ", "a-", "4-5 ", "a_at_b_dot_", "a-at-b-dot-", "GQ2TGOJA", "\\064", "81.\n",
+        "1.2.\n"};
     assert_int_equal(router_detect_init(&err), 0);
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         double small = cost(units[i], 48 * KIB), large = cost(units[i], 8 * 48 * KIB);

@@ -35,7 +35,26 @@ static void codes_are_undone_wherever_they_stand(void **state)
         {"write to anna at zephyrpost dot com now", "anna@zephyrpost.com now"},
         {"anna (at) zephyrpost (dot) com", "anna@zephyrpost.com"},
         {"anna at host dot org aGVsbG8gd29ybGQgb2Y=", "hello world of"},
-        {"eleven NTM2LTIyLTg3MTQ bytes", "536-22-8714"},
+        /* Signs in words of other languages, between "_" or "-", in brackets as they are. */
+        {"anna_at_zephyrpost_dot_com", "anna@zephyrpost.com"},
+        {"anna-at-zephyrpost-dot-com!", "anna@zephyrpost.com!"},
+        {"anna ma\xC5\x82pa zephyrpost kropka com", "anna@zephyrpost.com"},
+        {"anna(ma\xC5\x82pa)zephyrpost(kropka)com", "anna@zephyrpost.com"},
+        {"anna arroba zephyrpost punto com", "anna@zephyrpost.com"},
+        {"anna (arroba) zephyrpost (ponto) com", "anna@zephyrpost.com"},
+        {"anna arobase zephyrpost point com", "anna@zephyrpost.com"},
+        {"anna chiocciola zephyrpost punto com", "anna@zephyrpost.com"},
+        {"anna Klammeraffe zephyrpost Punkt com", "anna@zephyrpost.com"},
+        {"anna apenstaartje zephyrpost punt com", "anna@zephyrpost.com"},
+        {"anna apenstaart zephyrpost punt com", "anna@zephyrpost.com"},
+        {"anna (@) zephyrpost (.) com", "anna@zephyrpost.com"},
+        {"anna @ zephyrpost . com", "anna@zephyrpost.com"},
+        /* Bytes with something between; base32. */
+        {"say 68 65 6c 6c 6f 20 6f 66 now", "hello of"}, {"68:65:6c:6c:6f:20:6F:66", "hello of"},
+        {"[0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x20, 0x6f, 0x66]", "hello of"},
+        {"0x68 0x65 0x6c 0x6c 0x6f 0x20 0x6f 0x66", "hello of"},
+        {"0x68,0x65,0x6c,0x6c,0x6f,0x20,0x6f,0x66", "hello of"},
+        {"NBSWY3DPEB3W64TMMQQG6ZQ=", "hello world of"}, {"eleven NTM2LTIyLTg3MTQ bytes", "536-22-8714"},
         /* what stood over the end of a line was two pieces */
         {"cGF5IGNhcmQgNDUzOSA1Nzg3\r\nIDYzNjIgMTQ4NiBub3cgb2s=\r\n", "pay card 4539 5787 6362 1486 now ok"}};
     struct buf out;
@@ -57,7 +76,7 @@ static void where_a_code_stands_in_its_block_says_nothing(void **state)
     (void)state;
     static const char *const pieces[] = {"anna", " at ", " dot ", "com", " (at) ", "host", "\n", "12", " ",
         "a", ",", "aGVsbG8gd29ybGQgb2Y", "6869207468657265", "-", "/", "\xC3\xA4", "t", "malpa",
-        "123456789012345", "1234567890123456"};
+        "123456789012345", "1234567890123456", "68 65 6c 6c 6f 20 6f 66", " 6f", "_at_", "_dot_", "-dot-"};
     struct buf first, shifted;
     uint64_t random = 88172645463325252u;
     buf_init(&first, 4096);

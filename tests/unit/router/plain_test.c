@@ -80,6 +80,11 @@ static void hexadecimal(struct buf *out, char c)
     buf_appendf(out, "\\x%02x", (unsigned char)c);
 }
 
+static void octal(struct buf *out, char c)
+{
+    buf_appendf(out, "\\%03o", (unsigned char)c);
+}
+
 static void braced(struct buf *out, char c)
 {
     buf_appendf(out, "\\u{%x}", (unsigned char)c);
@@ -115,7 +120,7 @@ static void every_writing_is_read(void **state)
 {
     (void)state;
     static void (*const writings[])(struct buf *, char) = {bold, monospaced, arabic, struck, spaced,
-        lookalike, hexadecimal, braced, named, marked, unseen, quoted_printable};
+        lookalike, hexadecimal, octal, braced, named, marked, unseen, quoted_printable};
     struct buf text;
     struct error err;
     buf_init(&text, MIB);
@@ -346,6 +351,9 @@ static void a_value_cut_by_a_line_quotes_or_members_is_found(void **state)
         {"hollis.bramwell@nor=\r\nthpine.net", ROUTER_PII},
         {"{\"a\": \"DE743704004\", \"b\": \"40817264953\"}", ROUTER_FINANCIAL},
         {"mine is 536-2\n2-8714 here", ROUTER_PII}, {"{\"a\": \"536-22\", \"b\": \"-8714\"}", ROUTER_PII},
+        /* An address on the net was not put together. */
+        {"server 81.201.\n57.33 is mine", ROUTER_PII}, {"server 81.201\n> .57.33 is mine", ROUTER_PII},
+        {"server 81.20\n1.57.33 is mine", ROUTER_PII}, {"[\"81.201\", \".57.33\"]", ROUTER_PII},
         {"[\"+48 601\", \" 234 567\"]", ROUTER_PII}, {"k = 'AKIAXRHWWJ' . 'H4JKD7SVWF'", ROUTER_SECRET}};
     for (size_t i = 0; i < sizeof cut / sizeof *cut; i++)
         if (!(found_in(cut[i].text) & cut[i].category))
@@ -396,6 +404,36 @@ static void columns_and_lists_of_numbers_are_no_number(void **state)
             fail_msg("something is found in '%s'", harmless[i]);
 }
 
+static void signs_between_all_characters_are_undone(void **state)
+{
+    (void)state;
+    static const char *const harmless[] = {"4-5-3-9-5-7-8-7-6-3-6-2-1-4-8-7", "1-2-3-4-5-6-7-8-9-0",
+        "a/b/c/d/e/f/g/h/i", "| 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 |", "1.2.3.4.5.6.7.8 and 1.2.3.4.5.6.7.9",
+        "see 1.2.\n3.4 and 12.1.\n2. next"};
+    static const struct {
+        const char *text;
+        unsigned category;
+    } rows[] = {{"4-5-3-9-5-7-8-7-6-3-6-2-1-4-8-6", ROUTER_FINANCIAL},
+        {"pay 4-5-3-9 5-7-8-7 6-3-6-2 1-4-8-6 now", ROUTER_FINANCIAL},
+        {"card (4.5.3.9.5.7.8.7.6.3.6.2.1.4.8.6)", ROUTER_FINANCIAL},
+        {"4|5|3|9|5|7|8|7|6|3|6|2|1|4|8|6", ROUTER_FINANCIAL},
+        {"4_5_3_9_5_7_8_7_6_3_6_2_1_4_8_6", ROUTER_FINANCIAL},
+        {"4/5/3/9/5/7/8/7/6/3/6/2/1/4/8/6", ROUTER_FINANCIAL},
+        {"a-n-n-a-@-g-m-a-i-l-.-c-o-m is mine", ROUTER_PII},
+        {"D-E-7-4-3-7-0-4-0-0-4-4-0-8-1-7-2-6-4-9-5-3", ROUTER_FINANCIAL}};
+    char text[400];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t shift = 0; shift < 140; shift++) {
+            memset(text, ';', shift);
+            snprintf(text + shift, sizeof text - shift, " %s", rows[i].text);
+            if (!(found_in(text) & rows[i].category))
+                fail_msg("nothing of its kind is found in '%s'", text);
+        }
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+        if (found_in(harmless[i]) != 0)
+            fail_msg("something is found in '%s'", harmless[i]);
+}
+
 /* Copying all that stands before at each of them took time that grew with the square of the text; here that
  * is minutes. */
 static void long_texts_of_what_may_be_undone_are_read_once(void **state)
@@ -429,6 +467,7 @@ int main(void)
         cmocka_unit_test(a_value_cut_by_a_line_quotes_or_members_is_found),
         cmocka_unit_test(members_of_json_are_read_together),
         cmocka_unit_test(columns_and_lists_of_numbers_are_no_number),
+        cmocka_unit_test(signs_between_all_characters_are_undone),
         cmocka_unit_test(long_texts_of_what_may_be_undone_are_read_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

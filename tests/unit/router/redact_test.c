@@ -228,8 +228,16 @@ static void what_is_written_otherwise_is_masked_or_stays(void **state)
         arena_printf(a, "IBAN: \"quoted\" %s 4539578763621486, please write a polite reply to it", wide)
             .data));
     assert_false(holds(text, "\xEF\xBC\x94\xEF\xBC\x95"));
-    stays(request_of(a, "gpt",
-              "please note that it is 4 5 3 9   5 7 8 7   6 3 6 2   1 4 8 6 4539578763621486 for now"),
+    static const char *const spelled[] = {
+        "4 5 3 9   5 7 8 7   6 3 6 2   1 4 8 6", "4-5-3-9 5-7-8-7 6-3-6-2 1-4-8-6"};
+    for (size_t i = 0; i < sizeof spelled / sizeof *spelled; i++) {
+        text = leaves(request_of(a, "gpt",
+            arena_printf(a, "please note that it is %s, 4539578763621486 for now", spelled[i]).data));
+        assert_false(holds(text, "5 7 8") || holds(text, "5-7-8") || holds(text, "57876362"));
+    }
+    stays(
+        request_of(a, "gpt",
+            "please note that it is 34 35 33 39 35 37 38 37 36 33 36 32 31 34 38 36 4539578763621486 for now"),
         "is left after masking");
     arena_free(a);
 }
@@ -257,6 +265,24 @@ static void an_account_number_beside_a_telephone_number_stayed(void **state)
         request_of(a, "gpt",
             "I am overdrawn and cannot pay my rent, my IBAN is DE95714532336070357186 and my phone +48 601 465 644"),
         "finances");
+    arena_free(a);
+}
+
+/* As a card's form it would be one of no card. */
+static void a_number_told_in_words_is_masked_as_a_whole(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    static const char *const texts[] = {
+        "Please charge four five three nine five seven eight seven six three six two one four eight six for it.",
+        "Von D E sieben vier drei sieben null vier null null vier vier null acht eins sieben zwei sechs vier neun "
+        "f\xC3\xBCnf drei abbuchen, bitte.",
+        "My number is zero zero four nine one five one double five two eight two three four, call any day."};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct str text = leaves(request_of(a, "gpt", texts[i]));
+        if (holds(text, "seven") || holds(text, "sieben") || holds(text, "double"))
+            fail_msg("'%s' became '" STR_FMT "'", texts[i], STR_ARG(text));
+    }
     arena_free(a);
 }
 
@@ -409,6 +435,7 @@ int main(void)
         cmocka_unit_test(what_is_written_otherwise_is_masked_or_stays),
         cmocka_unit_test(john_smith_left_beside_his_address),
         cmocka_unit_test(an_account_number_beside_a_telephone_number_stayed),
+        cmocka_unit_test(a_number_told_in_words_is_masked_as_a_whole),
         cmocka_unit_test(half_of_what_is_cut_over_two_parts_left),
         cmocka_unit_test(a_secret_told_in_words_is_not_masked_in_part),
         cmocka_unit_test(categories_may_be_kept_for_ever),
