@@ -197,15 +197,34 @@ bool detect_birth_told(
     return false;
 }
 
-/* "Uncle Rob", "oma Erna"; not who a convent calls so. */
+static bool is_among(const struct detect_context *c, size_t word, const char *const *list)
+{
+    const struct str text = word < c->n_words ? text_of(c, word, word + 1) : STR_NONE;
+    while (*list && !str_is_nocase(text, *list))
+        list++;
+    return *list != NULL;
+}
+
+/* "has", "suffers": what a headline about one's own goes on with ("Husband Has ..."). */
+static bool is_told_of(const struct detect_context *c, size_t word)
+{
+    static const char *const verbs[] = {"has", "had", "is", "was", "diagnosed", "suffers", "suffering",
+        "takes", "taking", "needs", "got", "gets", "just", "died", "lost", "hat", "hatte", "ist", "war",
+        "leidet", "nimmt", "a", "est", "souffre", "prend", "vient", "tiene", "tuvo", "est\xC3\xA1", "sufre",
+        "padece", "toma", "ha", "\xC3\xA8", "soffre", "prende", "heeft", "lijdt", "slikt", "ma", "jest",
+        "choruje", "cierpi", "bierze", "tem", "teve", "sofre", NULL};
+    return is_among(c, word, verbs);
+}
+
+/* "Uncle Rob", "oma Erna"; not who a convent calls so, nor Uncle Sam, unless he is ill himself. */
 static bool has_name(const struct detect_context *c, const struct detect_atom *kin)
 {
-    static const char *const titles[] = {"mother", "father", "sister", "brother", "bruder", "schwester"};
-    const struct detect_word *next = &c->words[kin->to];
-    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
-        if (str_is_nocase(text_of(c, kin->from, kin->from + 1), titles[i]))
-            return false;
-    return detect_word_is(next, CUE(given) | CUE(both) | CUE(first));
+    static const char *const titles[] = {
+        "mother", "father", "sister", "brother", "bruder", "schwester", NULL};
+    static const char *const everybodys[] = {"sam", "ben", "tom", "john", "francesco", NULL};
+    return !is_among(c, kin->from, titles) &&
+           detect_word_is(&c->words[kin->to], CUE(given) | CUE(both) | CUE(first)) &&
+           (!is_among(c, kin->to, everybodys) || is_told_of(c, kin->to + 1));
 }
 
 /* "Mother Teresa", "Gran Canaria", "Sister chromatids", "Bro, why ...": not the writer's own. */
@@ -214,15 +233,12 @@ static bool is_other(const struct detect_context *c, const struct detect_atom *k
     static const char *const others[] = {"board", "bear", "bod", "brain", "c", "can", "cell", "cells",
         "chromatid", "chromatids", "comment", "companies", "company", "could", "do", "does", "how", "jokes",
         "nature", "pourquoi", "printer", "printers", "que", "qui", "should", "smear", "smears", "test",
-        "tests", "tongue", "warum", "what", "when", "where", "which", "why", "wieso"};
+        "tests", "tongue", "warum", "what", "when", "where", "which", "why", "wieso", NULL};
     const struct detect_word *next = &c->words[kin->to];
-    const struct str word = text_of(c, kin->to, kin->to + 1);
     if (next->flags & WORD_CAPITAL && !(next->flags & WORD_UPPER))
-        return !((next->kinds | next->begins) & (CUE(ill) | CUE(health))) && !has_name(c, kin);
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (str_is_nocase(word, others[i]))
-            return true;
-    return false;
+        return !((next->kinds | next->begins) & (CUE(ill) | CUE(health))) && !has_name(c, kin) &&
+               !is_told_of(c, kin->to);
+    return is_among(c, kin->to, others);
 }
 
 /* "dad has ...", "brother's lawyer": where a sentence begins so it is the writer's own; not "Mother: ...". */

@@ -170,6 +170,16 @@ static void dad_alone_is_the_writers_own(void **state)
     harmless("Gran parte de los tumores son benignos.");
     harmless("Mother Teresa cared for cancer patients.");
     harmless("Bro why is insulin so expensive?");
+    /* In title case it was nobody's; Uncle Sam was the writer's own. */
+    is(ROUTER_PHI, "Husband Has Cancer");
+    is(ROUTER_PHI, "Mother Has Dementia, How To Help");
+    is(ROUTER_PHI, "Dad Was Diagnosed With Parkinson's");
+    is(ROUTER_PHI, "Uncle Sam has cancer, please help");
+    harmless("Uncle Sam funds cancer research");
+    harmless("Uncle Ben's rice and diabetes: what is known?");
+    harmless("Papa Francesco on abortion, a summary please");
+    harmless("Mother Jones reports on cancer");
+    harmless("Sister Act and depression in films");
     harmless("GF bread for diabetics, please");
     harmless("Brother printers, 200mg of toner left?");
 }
