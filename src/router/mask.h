@@ -79,6 +79,9 @@ int mask_blank(struct mask *m, struct str text, struct str *out, struct error *e
  * is. Returns its length. */
 size_t mask_form(const struct detect_type *type, struct str original, uint64_t hash, uint32_t attempt,
     uint32_t variant, char out[MASK_PLACEHOLDER]);
+/* Where the date ends that begins with the digit at `start`: "12.03.1985", "12 March 1985", "1985-03-12"; 0:
+ * none does. */
+size_t mask_date_end(struct str text, size_t start, size_t end);
 /* The entity's key, in the arena. */
 struct str mask_form_key(struct arena *a, const struct detect_type *type, struct str original);
 

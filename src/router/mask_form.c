@@ -90,6 +90,34 @@ static enum form form_of(const struct detect_type *type, struct str original)
                : FORM_NUMBER;
 }
 
+/* What may stand between two numbers of a date: ".", " March ", " de marzo de ". */
+static size_t date_gap(struct str text, size_t at, size_t end)
+{
+    enum { GAP = 20 };
+    size_t i = at;
+    for (; i < end && i - at < GAP && !detect_is_digit(text.data[i]); i++) {
+        char c = text.data[i];
+        if (!detect_is_alpha(c) && (unsigned char)c < 0x80 && !strchr(" .,-/", c))
+            return 0;
+    }
+    return i < end && i - at < GAP ? i - at : 0;
+}
+
+size_t mask_date_end(struct str text, size_t start, size_t end)
+{
+    size_t groups = 0, digits = 0, at = start, last = start;
+    do {
+        size_t n = 0;
+        while (at + n < end && detect_is_digit(text.data[at + n]))
+            n++;
+        groups = n >= 6 || (n == 4 && groups > 0) ? 3 : groups + 1; /* a year ends it, or is first */
+        digits += n;
+        last = at + n;
+        at = last + date_gap(text, last, end);
+    } while (groups < 3 && at > last);
+    return groups > 1 && digits >= 4 ? last : 0;
+}
+
 struct str mask_form_key(struct arena *a, const struct detect_type *type, struct str original)
 {
     enum form form = form_of(type, original);

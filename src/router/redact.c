@@ -92,43 +92,13 @@ static size_t byte_of(struct str text, size_t point, size_t *at, size_t *points)
     return *at;
 }
 
-/* What may stand between two numbers of a date: ".", " March ", " de marzo de ". */
-static size_t date_gap(struct str text, size_t at, size_t end)
-{
-    enum { GAP = 20 };
-    size_t i = at;
-    for (; i < end && i - at < GAP && !detect_is_digit(text.data[i]); i++) {
-        char c = text.data[i];
-        if (!detect_is_alpha(c) && (unsigned char)c < 0x80 && !strchr(" .,-/", c))
-            return 0;
-    }
-    return i < end && i - at < GAP ? i - at : 0;
-}
-
-/* The date that begins with the digit at `start`: "12.03.1985", "12 March 1985", "1985-03-12"; 0: none does.
- */
-static size_t date_end(struct str text, size_t start, size_t end)
-{
-    size_t groups = 0, digits = 0, at = start, last = start;
-    do {
-        size_t n = 0;
-        while (at + n < end && detect_is_digit(text.data[at + n]))
-            n++;
-        groups = n >= 6 || (n == 4 && groups > 0) ? 3 : groups + 1; /* a year ends it, or is first */
-        digits += n;
-        last = at + n;
-        at = last + date_gap(text, last, end);
-    } while (groups < 3 && at > last);
-    return groups > 1 && digits >= 4 ? last : 0;
-}
-
 /* A date of birth may be found with what stands around it, another date among that: each is one of its own.
  */
 static size_t dates_split(struct str text, struct span s, struct span out[MOST_DATES])
 {
     size_t n = 0;
     for (size_t at = s.start, end; at < s.end && n < MOST_DATES; at = end) {
-        end = detect_is_digit(text.data[at]) ? date_end(text, at, s.end) : 0;
+        end = detect_is_digit(text.data[at]) ? mask_date_end(text, at, s.end) : 0;
         if (end > 0)
             out[n++] = (struct span){s.type, at, end, s.soft};
         else
@@ -158,8 +128,7 @@ static bool is_finance(const struct router_entity *e)
     return strcmp(e->type, "FINANCIAL_STATEMENT") == 0;
 }
 
-/* "IBAN DE74 ..., phone +48 ...": what is said is a number, which is masked. Where more is said that is found
- * once more in the masked text. */
+/* "IBAN DE74 ..., phone +48 ...": what is said is a number, which is masked. */
 static bool is_about_number(
     const struct gather *g, const struct router_findings *f, const struct router_entity *e)
 {
@@ -172,24 +141,63 @@ static bool is_about_number(
     return false;
 }
 
-static void entity_gather(struct gather *g, const struct router_findings *f, const struct router_entity *e)
+/* Does a digit stand in a statement or near it, in its sentence, that is not masked: "balance 12,000 on
+ * account DE74 ..."? `left` is the text without what is masked. */
+static bool states_more(struct str left, size_t start, size_t end)
 {
-    if (is_statement(g, e->type) && !is_about_number(g, f, e))
+    enum { NEAR = 96 };
+    static const char ends[] = "\n.?!;";
+    size_t from = start, to = end;
+    while (from > 0 && start - from < NEAR && !strchr(ends, left.data[from - 1]))
+        from--;
+    while (to < left.len && to - end < NEAR &&
+           (!strchr(ends, left.data[to]) || detect_is_digit(left.data[to - 1])))
+        to++;
+    while (from < to && !detect_is_digit(left.data[from]))
+        from++;
+    return from < to;
+}
+
+static void entity_gather(struct gather *g, const struct router_entity *e)
+{
+    if (is_statement(g, e->type))
         stay(g, "%s cannot be masked", type_of(g, e->type)->words);
     if (e->category & g->options->never)
         stay(g, "%s may not leave even masked", router_category_name(e->category));
+}
+
+/* The text without what is masked in it but statements; NULL: no memory. */
+static struct str left_of(struct gather *g, struct str text, const struct router_findings *f)
+{
+    size_t at = 0, points = 0;
+    char *left = arena_try_array(g->arena, char, text.len + 1);
+    if (left)
+        memcpy(left, text.data, text.len);
+    for (size_t i = 0; i < f->n_entities && left; i++) {
+        const struct router_entity *e = &f->entities[i];
+        const size_t start = byte_of(text, e->start, &at, &points);
+        if (is_masked(e) && !is_statement(g, e->type))
+            memset(left + start, ' ', byte_of(text, e->end, &at, &points) - start);
+    }
+    return (struct str){left, left ? text.len : 0};
 }
 
 static size_t spans_read(
     struct gather *g, struct str text, const struct router_findings *f, struct span *spans)
 {
     size_t n = 0, at = 0, points = 0;
+    struct str left = STR_NONE;
     for (size_t i = 0; i < f->n_entities; i++) {
         const struct router_entity *e = &f->entities[i];
-        if (!is_masked(e) || is_about_number(g, f, e))
+        if (!is_masked(e))
             continue;
         size_t start = byte_of(text, e->start, &at, &points), end = byte_of(text, e->end, &at, &points);
-        entity_gather(g, f, e);
+        if (is_about_number(g, f, e)) {
+            left = left.data ? left : left_of(g, text, f);
+            if (left.data && !states_more(left, start, end)) /* what else it says is found once more */
+                continue;
+        }
+        entity_gather(g, e);
         if (end - start > WHOLE && (end - start) * 10 > text.len * 9)
             stay(g, "%s is nearly the whole text", type_of(g, e->type)->words);
         spans[n] = (struct span){type_of(g, e->type), start, end, e->score < DETECT_SURE};
@@ -498,8 +506,8 @@ static int types_count(struct router_masked *out, struct arena *a, struct error 
 static void found_gather(struct gather *g, const struct router_findings *found)
 {
     for (size_t i = 0; i < found->n_entities; i++)
-        if (found->entities[i].score >= DETECT_SURE)
-            entity_gather(g, found, &found->entities[i]);
+        if (found->entities[i].score >= DETECT_SURE && !is_about_number(g, found, &found->entities[i]))
+            entity_gather(g, &found->entities[i]);
 }
 
 /* What goes over the end of a piece would have to be masked in both. A name or a place may seem to: "Write to

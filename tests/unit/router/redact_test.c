@@ -268,6 +268,20 @@ static void an_account_number_beside_a_telephone_number_stayed(void **state)
     arena_free(a);
 }
 
+/* The account is masked, and what is on it is told all the same. */
+static void a_sum_on_a_masked_account_left(void **state)
+{
+    (void)state;
+    struct arena *a = arena_create(16 * MIB);
+    static const char *const texts[] = {"My salary of 85,000 goes to my account DE95714532336070357186 now",
+        "current balance of my savings account 10482213: 12,000 pounds",
+        "Name: Ewa Jansen\nPhone: +48 601 465 644\nBalance 12,000, IBAN: DE95714532336070357186\nWrite to her.",
+        "Ewa Jansen owes 3,400 euros, her account is DE95714532336070357186, phone +48 601 465 644"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        stays(request_of(a, "gpt", texts[i]), "finances");
+    arena_free(a);
+}
+
 /* As a card's form it would be one of no card. */
 static void a_number_told_in_words_is_masked_as_a_whole(void **state)
 {
@@ -435,6 +449,7 @@ int main(void)
         cmocka_unit_test(what_is_written_otherwise_is_masked_or_stays),
         cmocka_unit_test(john_smith_left_beside_his_address),
         cmocka_unit_test(an_account_number_beside_a_telephone_number_stayed),
+        cmocka_unit_test(a_sum_on_a_masked_account_left),
         cmocka_unit_test(a_number_told_in_words_is_masked_as_a_whole),
         cmocka_unit_test(half_of_what_is_cut_over_two_parts_left),
         cmocka_unit_test(a_secret_told_in_words_is_not_masked_in_part),
