@@ -471,7 +471,7 @@ static void statements_look(struct detect_context *c)
         for (size_t d = 0; d < sizeof direct / sizeof *direct; d++)
             if (a->kinds & direct[d].cue)
                 words_add(c, direct[d].type, a->from, a->to, 0.6);
-        if (a->kinds & CUE(earns) && detect_earner(c, a, &found))
+        if (a->kinds & CUE(earns) && (detect_earner(c, a, &found) || detect_sum(c, a, &found)))
             words_add(c, &finance, found.from, found.to, 0.6);
         if ((a->kinds & CUE(kin) || detect_bare_kin(c, a)) && detect_dose(c, a, &found))
             words_add(c, &health, found.from, found.to, 0.6);

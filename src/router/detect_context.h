@@ -64,6 +64,8 @@ bool detect_wallet(const struct detect_context *c, size_t *at, struct detect_ato
 
 /* Who by a full name, or by a name and what one is to the writer, earns how much, around CUE(earns). */
 bool detect_earner(const struct detect_context *c, const struct detect_atom *earns, struct detect_atom *out);
+/* A sum of money behind what people do or get with their own, around CUE(earns), too. */
+bool detect_sum(const struct detect_context *c, const struct detect_atom *does, struct detect_atom *out);
 
 /* ---- detect_stated.c ---- */
 /* A dose behind who takes it; a password before what is asked about it (CUE(rated)) or before the word that

@@ -190,10 +190,72 @@ static void a_wallets_words_that_nothing_announces(void **state)
     harmless("Draw: apple, banana, cat, dog, and an egg, fish, goat, horse, and an ice, jar, kite, lion");
 }
 
+/* Of 205 such sentences in eight languages 78 were found, of 60 others 20. */
+static void what_is_told_of_ones_own_money_went_out(void **state)
+{
+    (void)state;
+    is(ROUTER_FINANCIAL, "I was left 80,000 by my grandmother and my sister got nothing.");
+    is(ROUTER_FINANCIAL, "We still owe \xC2\xA3"
+                         "182,000 on the house.");
+    is(ROUTER_FINANCIAL, "I need a polite text asking Dave for the 300 he owes me.");
+    is(ROUTER_FINANCIAL, "didnt tell hmrc about the airbnb money, how bad is it");
+    is(ROUTER_FINANCIAL, "Ich habe meiner Freundin 2.500 Euro geliehen.");
+    is(ROUTER_FINANCIAL, "Ich habe eine Gehaltserh\xC3\xB6hung auf 58.000 bekommen.");
+    is(ROUTER_FINANCIAL, "Mon patron me paie la moiti\xC3\xA9 au noir.");
+    is(ROUTER_FINANCIAL, "J'ai pr\xC3\xAAt\xC3\xA9 1 500 euros \xC3\xA0 une amie.");
+    is(ROUTER_FINANCIAL, "Voy a heredar 50.000 euros de mi abuela.");
+    is(ROUTER_FINANCIAL, "Ho prestato 1.000 euro a un amico.");
+    is(ROUTER_FINANCIAL, "Ik erf 45.000 euro van mijn oma.");
+    is(ROUTER_FINANCIAL, "Dostan\xC4\x99 40 tysi\xC4\x99"
+                         "cy odprawy.");
+    is(ROUTER_FINANCIAL, "Emprestei 900 euros a uma amiga.");
+    harmless("How do I ask a friend for money they owe?");
+    harmless("Valerie earns $5000 and spends $2000, what is left?");
+    harmless("Apple reported revenue of 94.9 billion in the quarter.");
+    harmless("John has 37 dollars and spends 12. How many are left?");
+    harmless("In the novel the banker owes the mob 5,000 dollars.");
+    harmless("Ein H\xC3\xA4ndler schuldet der Bank 3.000 Euro zu 4 % Zinsen. Wie viel zahlt er?");
+    harmless("\xC2\xBF"
+             "C\xC3\xB3mo se calcula una hipoteca de 150.000 euros a 30 a\xC3\xB1os?");
+    harmless("Devo prendere 2 pillole al giorno, Marco Rossi dice 3.");
+    harmless("Ania ma 50 z\xC5\x82 i wydaje 18 z\xC5\x82. Ile jej zostanie?");
+}
+
+/* Of 84 in French, Spanish, Italian, Dutch, Polish and Portuguese 45 were found. */
+static void lawsuits_and_trade_secrets_of_six_languages_went_out(void **state)
+{
+    (void)state;
+    is(ROUTER_LEGAL, "Je passe en comparution imm\xC3\xA9"
+                     "diate demain.");
+    is(ROUTER_LEGAL, "Nos ha demandado un proveedor por incumplimiento.");
+    is(ROUTER_LEGAL, "Sono stato convocato dai carabinieri per una denuncia.");
+    is(ROUTER_LEGAL, "Een leverancier heeft ons gedagvaard.");
+    is(ROUTER_LEGAL, "Mam zakaz zbli\xC5\xBC"
+                     "ania si\xC4\x99 do \xC5\xBCony.");
+    is(ROUTER_LEGAL, "Um fornecedor processou-nos.");
+    is(ROUTER_PROPRIETARY, "Notre marge sur ce client est de 31 %, cela doit rester entre nous.");
+    is(ROUTER_PROPRIETARY, "Los precios que le hacemos a Mercadona son secretos.");
+    is(ROUTER_PROPRIETARY, "I prezzi che facciamo a Esselunga sono riservati.");
+    is(ROUTER_PROPRIETARY, "De prijzen die we Albert Heijn geven zijn geheim.");
+    is(ROUTER_PROPRIETARY, "Ceny, kt\xC3\xB3re dajemy Biedronce, s\xC4\x85 tajne.");
+    is(ROUTER_PROPRIETARY, "A nossa margem nesse cliente \xC3\xA9 de 28%, que fique entre n\xC3\xB3s.");
+    harmless("Qu'est-ce que la comparution imm\xC3\xA9"
+             "diate ?");
+    harmless("\xC2\xBFQu\xC3\xA9 es una orden de alejamiento?");
+    harmless("\xC2\xBF"
+             "Es secreta la f\xC3\xB3rmula exacta de la Coca-Cola?");
+    harmless("Is het exacte recept van Coca-Cola geheim?");
+    harmless("Czy mo\xC5\xBCna pozwa\xC4\x87 s\xC4\x85siada za ha\xC5\x82"
+             "as?");
+    harmless("Como funciona a liberdade condicional?");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wallets_words_that_nothing_announces),
+        cmocka_unit_test(what_is_told_of_ones_own_money_went_out),
+        cmocka_unit_test(lawsuits_and_trade_secrets_of_six_languages_went_out),
         cmocka_unit_test(figures_on_end_stand_further_off),
         cmocka_unit_test(passwords_told_in_words),
         cmocka_unit_test(words_of_a_wallet),
