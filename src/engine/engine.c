@@ -36,6 +36,8 @@ void engine_unref(struct engine *e)
     free(e->spill_folder);
     free(e->sampling);
     spill_file_close(&e->spill);
+    if (e->writes >= 0)
+        close(e->writes);
     free(e->executable);
     free(e);
 }
@@ -97,6 +99,7 @@ int engine_create(
     if (!e)
         abort();
     atomic_init(&e->refs, 1);
+    e->writes = -1;
     pthread_mutex_init(&e->mutex, NULL);
     e->home = home;
     e->options = *options;

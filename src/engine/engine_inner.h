@@ -116,6 +116,7 @@ struct engine {
     int64_t backoff_ms, up_since_ms, heard_ms;
     struct spawn_mark mark; /* of the files last tried */
     int64_t looked_ms;      /* when they were last looked at */
+    int writes; /* inotify's descriptor: tells where one of them is written over; -1: nobody does */
 
     /* home loop, in a pool */
     struct list pool_node;
@@ -147,8 +148,8 @@ struct engine_call *call_ref(struct engine_call *c);
 void call_unref(struct engine_call *c);
 /* Home loop: passes one event on to the caller's loop. `numbers`: START prompt, cached; USAGE input, cached,
  * output and reasoning tokens, ns of prefill, decode and loading; MEASURE logprob, entropy, and 1: of the
- * prompt; TEXT, TOKENS, REASONING and TOOL_CALL at CALL_DRAWN the tokens drawn; STOP a chat_stop; ERROR code, retry_after_ms. False when there is no memory for it: the call has
- * then failed. */
+ * prompt; TEXT, TOKENS, REASONING and TOOL_CALL at CALL_DRAWN the tokens drawn; STOP a chat_stop; ERROR code,
+ * retry_after_ms. False when there is no memory for it: the call has then failed. */
 struct call_event {
     enum wire_type type;
     int64_t numbers[CALL_NUMBERS];

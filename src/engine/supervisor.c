@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,23 +89,49 @@ uint64_t engine_files_version(const struct engine *e)
     return files.mark.version;
 }
 
+/* From a load on, until the next: what of the files is written over. -1: nobody tells. */
+static int writes_watch(const struct spawn_files *files)
+{
+    const int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    char path[64];
+    for (size_t i = 0; fd >= 0 && i < files->count; i++) {
+        snprintf(
+            path, sizeof path, "/proc/self/fd/%d", files->fds[i]); /* the file, whatever its name is then */
+        if (inotify_add_watch(fd, path, IN_MODIFY) < 0) {
+            close(fd);
+            return -1;
+        }
+    }
+    return fd;
+}
+
+/* Also where nobody tells. */
+static bool written_over(const struct engine *e)
+{
+    char events[4096];
+    return e->writes < 0 || read(e->writes, events, sizeof events) > 0;
+}
+
 /* Written over where they lie, they are other weights under a running answer: it ends. With another file in
- * their place what runs comes to its end, and what waits is for the new one. */
+ * their place, or only another time, what runs comes to its end, and what waits is for the new one. */
 void supervisor_look(struct engine *e)
 {
     e->looked_ms = clock_mono_ms();
-    if (!e->file || !e->options.pool || e->status.state != ENGINE_UP || !e->socket_io || e->leaving)
+    if (!e->file || !e->options.pool || e->status.state != ENGINE_UP || !e->socket_io)
         return;
     const struct spawn_mark now = mark_now(e); /* removed: the worker still has them */
     if (now.version == e->mark.version)
         return;
-    log_info("engine", "%s: its file has changed", e->name);
-    if (now.places == e->mark.places && !list_empty(&e->open)) {
+    if (!e->outdated)
+        log_info("engine", "%s: its file has changed", e->name);
+    if (now.places == e->mark.places && !list_empty(&e->open) && written_over(e)) {
         struct error err;
         error_set(&err, ERROR_UNAVAILABLE, "its file was written over while it was in use");
         supervisor_fault(e, &err);
         return;
     }
+    if (e->leaving && e->outdated)
+        return;
     e->leaving = e->outdated = true;
     pool_poke(e);
 }
@@ -328,6 +355,9 @@ static int process_start(struct engine *e, struct error *err)
     if (rc)
         return rc;
     files_weigh(e, &files);
+    if (e->writes >= 0)
+        close(e->writes);
+    e->writes = e->options.pool ? writes_watch(&files) : -1;
     engine_sampling_find(e);
     const int64_t spill = spill_ready(e);
     rc = spawn_worker(e->executable, &files, e->spill.fd, spill, &e->process, err);

@@ -1,7 +1,7 @@
 // Several local models on demand: loaded by the first request, unloaded again, never two of one, never a wrong one.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Gateway, makeFolder, makeModel, sleep, streamedText, weir } from './lib/gateway.mjs';
@@ -161,6 +161,41 @@ test('a stream that runs while its model\'s file is replaced ends as it began, a
   renameSync(join(folder, 'next.gguf'), file);
   assert.equal(await ask('busy'), await ask('two'));
   assert.equal(streamedText(await running.text()), before);
+});
+
+// A bare touch ended the answer that was being given, with an error.
+test('a stream whose model\'s file is only touched is brought to its end by its worker; where it is then written over, the worker ends, and another one answers', async () => {
+  const file = join(folder, 'models', 'touched.gguf');
+  copyFileSync(join(folder, 'one.gguf'), file);
+  await until(async () => 'touched' in (await states()));
+  const body = { messages: [{ role: 'user', content: 'Tell me.' }], stream: true, temperature: 0, max_tokens: 200, ignore_eos: true };
+  const says = async (model) =>
+    streamedText(await (await fetch(`${gateway.url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ model, ...body }) })).text());
+  const before = await says('touched'), seen = () => gateway.log.split('touched: its file has changed').length;
+  const held = async (seconds, then = () => {}) => { // a stream whose model computes nothing, and has seen that its file is of another time
+    const workers = gateway.workers(), times = seen();
+    workers.forEach((pid) => process.kill(pid, 'SIGSTOP'));
+    const running = says('touched');
+    try {
+      await until(async () => (await metric('weir_engine_active', 'touched')) === 1);
+      utimesSync(file, new Date(), new Date(Date.now() + seconds * 1000));
+      await until(() => seen() > times);
+      await then();
+    } finally {
+      for (const pid of gateway.workers()) process.kill(pid, 'SIGCONT');
+    }
+    return running;
+  };
+  const left = () => gateway.log.split('written over while it was in use').length, had = left();
+  assert.equal(await held(10), before);
+  assert.equal(await says('touched'), before);
+  assert.equal(left(), had);
+  assert.equal(await held(20, async () => {
+    copyFileSync(join(folder, 'two.gguf'), file);
+    await until(() => left() > had);
+  }), await says('two'));
+  rmSync(file);
+  await until(async () => !('touched' in (await states())));
 });
 
 test('a worker that is killed while idle is gone until it is asked for again', async () => {
