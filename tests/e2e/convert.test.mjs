@@ -193,6 +193,55 @@ test('what the folder has as one is parted: experts and heads, halves, rows in t
   same(read(at('gptoss.q8'))['model.layers.1.mlp.experts.gate_up_proj'].values.filter((_, i) => i % 2), Float32Array.from(range(4).flatMap((e) => range(32).flatMap((i) => range(40, (o) => q[(e * 40 + o) * 32 + i])))));
 });
 
+// A model's matrices but embeddings and routers as FP8 with a scale for each block (none: one for all), and what they then are.
+const fp8 = (m, block) => {
+  const e4m3 = (x) => (x & 128 ? -1 : 1) * ((x >> 3) & 15 ? (8 + (x & 7)) * 2 ** (((x >> 3) & 15) - 10) : (x & 7) * 2 ** -9);
+  const packed = { ...m.tensors }, plain = { ...m.tensors };
+  let seed = 1;
+  const next = (n) => (seed = (seed * 48271) % 2147483647) % n;
+  for (const [name, { shape }] of Object.entries(m.tensors)) {
+    if (shape.length !== 2 || !/_proj\.weight$|_proj_with_mqa\.weight$|kv_b_proj/.test(name)) continue;
+    const [rows, columns] = shape, [down, right] = block ?? shape, across = Math.ceil(columns / right);
+    const bytes = Uint8Array.from({ length: rows * columns }, () => next(2) * 128 + next(64));
+    const scales = Float32Array.from({ length: Math.ceil(rows / down) * across }, () => (1 + next(128) / 128) / 8);
+    packed[name] = { dtype: 'F8_E4M3', shape, values: bytes };
+    packed[`${name}_scale_inv`] = block ? { dtype: 'F32', shape: [scales.length / across, across], values: scales } : { dtype: 'BF16', shape: [], values: scales };
+    if (!block) packed[name.replace(/weight$/, 'activation_scale')] = { dtype: 'BF16', shape: [], values: scales };
+    plain[name] = { shape, values: Float32Array.from(bytes, (x, i) => e4m3(x) * scales[Math.floor(i / columns / down) * across + Math.floor((i % columns) / right)]) };
+  }
+  const quantization_config = { quant_method: 'fp8', fmt: 'e4m3', activation_scheme: 'dynamic', weight_block_size: block };
+  return [{ ...m, tensors: packed, config: { ...m.config, quantization_config } }, { ...m, tensors: plain }];
+};
+
+test('weights in FP8 with scales for blocks (DeepSeek V3, Qwen 3), or one for a tensor (Ministral 3), were refused', () => {
+  for (const [kind, block] of [['llama', [16, 24]], ['qwen3moe', [128, 128]], ['deepseek3', [8, 12]], ['glm4moe', [5, 7]], ['ministral3', null]]) {
+    const [packed, plain] = fp8(model(kind, { seed: 3 }), block);
+    put(at(`${kind}.fp8`), packed);
+    put(at(`${kind}.f32`), plain);
+    run('convert', `${kind}.fp8`, `${kind}.fp8.gguf`, '--type', 'F32', '--name', 'same');
+    run('convert', `${kind}.f32`, `${kind}.f32.gguf`, '--type', 'F32', '--name', 'same');
+    assert.ok(readFileSync(at(`${kind}.fp8.gguf`)).equals(readFileSync(at(`${kind}.f32.gguf`))), kind);
+    run('convert', `${kind}.fp8`, `${kind}.fp8.gguf`);
+    assert.equal(greedy(`${kind}.fp8.gguf`).length, 8);
+  }
+  const name = 'model.layers.1.mlp.up_proj.weight';
+  const wrong = (change, config = {}) => {
+    const [m] = fp8(model('llama', { seed: 3 }), [16, 24]);
+    change(m.tensors);
+    Object.assign(m.config.quantization_config, config);
+    rmSync(at('wrong.fp8'), { recursive: true, force: true });
+    put(at('wrong.fp8'), m);
+    return ['convert', 'wrong.fp8', 'x.gguf'];
+  };
+  fails(/lack 'model\.layers\.1\.mlp\.up_proj\.weight_scale_inv'/, ...wrong((t) => delete t[`${name}_scale_inv`]));
+  fails(/q_proj\.weight_scale_inv' is 2 x 2; by config\.json it should be 4 x 2/, ...wrong(() => {}, { weight_block_size: [8, 24] }));
+  fails(/up_proj\.weight_scale_inv' is not known of/, ...wrong((t) => (t[name] = { shape: t[name].shape, values: new Float32Array(t[name].values.length) })));
+  fails(/ffn_up\.weight' holds a value that is no number/, ...wrong((t) => (t[name].values[0] = 127)));
+  fails(/weight_block_size/, ...wrong(() => {}, { weight_block_size: [0, 1] }));
+  fails(/'quantization_config'/, ...wrong(() => {}, { fmt: 'e5m2' }));
+  fails(/'quantization_config'/, ...wrong(() => {}, { quant_method: 'compressed-tensors' }));
+});
+
 test('experts in MXFP4 stay what they are', () => {
   const m = model('gptoss', { config: { intermediate_size: 64, quantization_config: { quant_method: 'mxfp4' } } });
   const bytes = (n, f) => Uint8Array.from({ length: n }, (_, i) => f(i));

@@ -14,12 +14,19 @@ struct hf_made {
     int64_t n;
 };
 
+/* Weights in FP8 (quantization_config's quant_method "fp8"): a scale for each block of rows and columns. */
+struct hf_fp8 {
+    bool is;
+    int64_t rows, columns; /* 0: one scale for all of a tensor */
+};
+
 struct hf_config {
     struct arena *arena;
     struct json_view view;
     const struct json_item *root;
     const struct hf_arch *arch;
     struct hf_shape shape;
+    struct hf_fp8 fp8;
     struct hf_made made[2];
     int n_made;
 };

@@ -175,11 +175,29 @@ static int fixed_check(const struct hf_config *c, struct error *err)
                 f->key, item ? (int)(item->text.len < 60 ? item->text.len : 60) : 7,
                 item ? item->text.data : "missing", c->arch->hf, f->key, f->value);
     }
-    const struct json_item *quantized = hf_given(c->root, "quantization_config");
-    if (quantized && !(c->arch->packed && str_is(json_item_text(quantized, "quant_method"), "mxfp4")))
+    return 0;
+}
+
+/* How the weights are quantised already, where that can be read. */
+static int quantized_read(struct hf_config *c, struct error *err)
+{
+    const struct json_item *quantized = hf_given(c->root, "quantization_config"),
+                           *block = hf_given(quantized, "weight_block_size"),
+                           *format = hf_given(quantized, "fmt");
+    const struct str method = json_item_text(quantized, "quant_method");
+    struct hf_fp8 *fp8 = &c->fp8;
+    if (!quantized || (c->arch->packed && str_is(method, "mxfp4")))
+        return 0;
+    if (!str_is(method, "fp8") || (format && !str_is(json_item_str(format), "e4m3")))
         return error_set(err, ERROR_UNSUPPORTED,
-            "config.json has a 'quantization_config': the weights are quantised already; take the model's "
-            "original folder");
+            "config.json has a 'quantization_config': the weights are quantised already, and not in FP8 (e4m3) "
+            "with scales beside them; take the model's original folder");
+    fp8->is = true;
+    if (block && (json_item_length(block) != 2 || !json_item_int(json_item_first(block), &fp8->rows) ||
+                     !json_item_int(json_item_next(block, json_item_first(block)), &fp8->columns) ||
+                     fp8->rows < 1 || fp8->columns < 1))
+        return error_set(
+            err, ERROR_INVALID, "config.json's 'weight_block_size' is no block of rows and columns");
     return 0;
 }
 
@@ -250,6 +268,7 @@ int hf_config_read(struct arena *arena, const char *folder, struct hf_config *ou
     rc = rc || !out->arch->inner ? rc : inner_read(out, err);
     rc = rc ? rc : shape_read(out, err);
     rc = rc ? rc : fixed_check(out, err);
+    rc = rc ? rc : quantized_read(out, err);
     rc = rc ? rc : scalar_check(out, err);
     if (rc)
         hf_config_free(out);

@@ -22,10 +22,11 @@ struct conversion {
 
 /* ---- What becomes what ---- */
 /* It is what the configuration says it is; a matrix of one row or a vector may be spelled either way. */
-static int shape_check(const struct safetensor *s, int64_t rows, int64_t columns, struct error *err)
+static int shape_check(
+    const struct safetensor *s, const struct hf_fp8 *fp8, int64_t rows, int64_t columns, struct error *err)
 {
     const struct tensor *t = &s->tensor;
-    if (s->unusable)
+    if (s->unusable && !(fp8->is && s->e4m3))
         return error_set(err, ERROR_UNSUPPORTED, "tensor '" STR_FMT "' %s",
             STR_ARG(str_slice(t->name, 0, 200)), s->unusable);
     if (t->shape[0] != columns || tensor_rows(t) != rows)
@@ -59,9 +60,32 @@ static struct safetensor *find(const struct conversion *c, const char *name)
     return find_as(c, before, name + 6);
 }
 
+/* The scales of a tensor in FP8; of one in another type none. */
+static int scales_find(struct conversion *c, const char *name, const struct safetensor *of,
+    const struct tensor **out, struct error *err)
+{
+    const struct tensor *t = &of->tensor;
+    const struct hf_fp8 *f = &c->config.fp8;
+    char full[2 * HF_NAME_MAX];
+    *out = NULL;
+    if (!of->e4m3)
+        return 0;
+    snprintf(full, sizeof full, "%s_scale_inv", name);
+    struct safetensor *s = find(c, full);
+    if (!s)
+        return error_set(err, ERROR_INVALID,
+            "the folder's weights lack '%s': they are incomplete, fetch them again", full);
+    if (t->n_dims != 2)
+        return error_set(err, ERROR_UNSUPPORTED, "tensor '%s' is FP8 and no matrix", name);
+    s->taken = true;
+    *out = &s->tensor;
+    return shape_check(s, &(struct hf_fp8){0}, f->rows ? (tensor_rows(t) + f->rows - 1) / f->rows : 1,
+        f->columns ? (t->shape[0] + f->columns - 1) / f->columns : 1, err);
+}
+
 /* The tensor that a part is made of; NULL and no error: the model goes without it. */
 static int weight_find(struct conversion *c, const struct hf_part *part, int64_t layer, int64_t expert,
-    bool bias, const struct tensor **out, struct error *err)
+    bool bias, const struct tensor **out, const struct tensor **scales, struct error *err)
 {
     char name[HF_NAME_MAX];
     const struct hf_view v = hf_view_of(part, &c->config.shape, bias);
@@ -82,8 +106,9 @@ static int weight_find(struct conversion *c, const struct hf_part *part, int64_t
         return error_set(err, ERROR_INVALID,
             "the folder's weights lack '%s': they are incomplete, fetch them again", name);
     *out = &s->tensor;
-    return v.hf_columns == 1 ? shape_check(s, stacks, v.hf_rows, err)
-                             : shape_check(s, stacks * v.hf_rows, v.hf_columns, err);
+    int rc = v.hf_columns == 1 ? shape_check(s, &c->config.fp8, stacks, v.hf_rows, err)
+                               : shape_check(s, &c->config.fp8, stacks * v.hf_rows, v.hf_columns, err);
+    return rc ? rc : scales_find(c, name, s, scales, err);
 }
 
 /* Dimensions in the file. */
@@ -153,16 +178,17 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
     struct conversion *c = ctx;
     const struct hf_shape *s = &c->config.shape;
     const int64_t experts = part->flags & HF_EACH_EXPERT ? s->experts : 1;
-    const struct tensor **parts = arena_try_array(c->arena, const struct tensor *, (size_t)experts);
+    const struct tensor **parts = arena_try_array(c->arena, const struct tensor *, (size_t)experts),
+                        **scales = arena_try_array(c->arena, const struct tensor *, (size_t)experts);
     char name[HF_NAME_MAX];
     bool packed = false;
-    int rc = parts ? 0 : error_set(err, ERROR_MEMORY, "no memory for tensors");
+    int rc = parts && scales ? 0 : error_set(err, ERROR_MEMORY, "no memory for tensors");
     if (rc == 0 && c->config.arch->packed && part->flags & HF_ALL_EXPERTS)
         rc = packed_add(c, part, layer, &packed, err);
     if (packed)
         return rc;
     for (int64_t e = 0; e < experts && rc == 0; e++) {
-        rc = weight_find(c, part, layer, e, bias, &parts[e], err);
+        rc = weight_find(c, part, layer, e, bias, &parts[e], &scales[e], err);
         if (rc == 0 && !parts[e])
             return 0;
     }
@@ -170,6 +196,8 @@ static int part_add(void *ctx, const struct hf_part *part, int64_t layer, bool b
         return rc;
     const struct hf_source source = {.parts = parts,
         .n_parts = experts,
+        .scales = c->config.fp8.is ? scales : NULL,
+        .fp8 = c->config.fp8,
         .view[0] = hf_view_of(part, s, bias),
         .change = part->change,
         .shape = s};
@@ -241,7 +269,8 @@ static int check_taken(const struct conversion *c, struct error *err)
             around++;
         else if (is_ahead(&c->config, s->tensor.name))
             ahead++;
-        else if (!str_ends(s->tensor.name, STR(".rotary_emb.inv_freq")))
+        else if (!str_ends(s->tensor.name, STR(".rotary_emb.inv_freq")) &&
+                 !(c->config.fp8.is && str_ends(s->tensor.name, STR(".activation_scale"))))
             return error_set(err, ERROR_UNSUPPORTED,
                 "tensor '" STR_FMT "' is not known of a %s: what it does would be lost",
                 STR_ARG(str_slice(s->tensor.name, 0, 200)), c->config.arch->hf);

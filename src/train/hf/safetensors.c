@@ -110,6 +110,7 @@ static int tensor_read(
         return broken(item->key, "has not as many bytes as its shape says", err);
     if (!d->usable)
         s->unusable = "is of a type that holds no weights here: only F32, F16, BF16 and F64 are read";
+    s->e4m3 = strcmp(d->name, "F8_E4M3") == 0;
     s->tensor.type = d->type;
     s->tensor.bytes = (size_t)bytes;
     *begin = (uint64_t)from;

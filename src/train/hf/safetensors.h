@@ -19,6 +19,7 @@
 struct safetensor {
     struct tensor tensor;
     const char *unusable; /* NULL: it can be used */
+    bool e4m3;            /* of that type, which needs scales */
     bool taken;           /* the caller's: it has become something */
 };
 

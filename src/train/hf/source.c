@@ -79,6 +79,35 @@ static void packed_row(const struct hf_source *s, int64_t row, float *to)
     }
 }
 
+/* FP8 E4M3 without infinities (OCP 8-bit Floating Point 1.0): sign, 4 bits of exponent, 3 of fraction. */
+static float e4m3(uint8_t x)
+{
+    const int exponent = x >> 3 & 15, fraction = x & 7;
+    const float size = (x & 0x7F) == 0x7F ? NAN
+                       : exponent > 0     ? ldexpf((float)(8 + fraction), exponent - 10)
+                                          : ldexpf((float)fraction, -9);
+    return x & 0x80 ? -size : size;
+}
+
+/* As values_read, of FP8. */
+static int scaled_read(const struct hf_source *s, const struct tensor *t, const struct tensor *scales,
+    int64_t first, int64_t step, int64_t n, float *to, struct error *err)
+{
+    const int64_t rows = s->fp8.rows > 0 ? s->fp8.rows : tensor_rows(t),
+                  columns = s->fp8.columns > 0 ? s->fp8.columns : t->shape[0];
+    int64_t last = -1;
+    float scale = 0;
+    int rc = 0;
+    for (int64_t i = 0; i < n && rc == 0; i++) {
+        const int64_t at = first + i * step, row = at / t->shape[0],
+                      block = row / rows * scales->shape[0] + (at - row * t->shape[0]) / columns;
+        if (block != last)
+            rc = safetensor_values(scales, last = block, 1, &scale, err);
+        to[i] = e4m3(((const uint8_t *)t->data)[at]) * scale;
+    }
+    return rc;
+}
+
 /* A row of the file's. */
 static int file_row(const struct hf_source *s, int64_t row, float *to, struct error *err)
 {
@@ -88,12 +117,17 @@ static int file_row(const struct hf_source *s, int64_t row, float *to, struct er
         packed_row(s, stack * v->hf_rows + v->down.first + r * v->down.step, to);
         return 0;
     }
-    const struct tensor *t = s->parts[s->n_parts > 1 ? stack : 0];
+    const int64_t part = s->n_parts > 1 ? stack : 0;
+    const struct tensor *t = s->parts[part], *scales = s->scales ? s->scales[part] : NULL;
     const int64_t above = (s->n_parts > 1 ? 0 : stack) * v->hf_rows + v->down.first;
-    if (v->across)
-        return values_read(t, above * v->hf_columns + v->right.first + r * v->right.step,
-            v->down.step * v->hf_columns, v->down.count, to, err);
-    return values_read(t, (above + r * v->down.step) * v->hf_columns, 1, v->hf_columns, to, err);
+    int64_t first = (above + r * v->down.step) * v->hf_columns, step = 1, n = v->hf_columns;
+    if (v->across) {
+        first = above * v->hf_columns + v->right.first + r * v->right.step;
+        step = v->down.step * v->hf_columns;
+        n = v->down.count;
+    }
+    return scales ? scaled_read(s, t, scales, first, step, n, to, err)
+                  : values_read(t, first, step, n, to, err);
 }
 
 /* A row of the folder's, of what each part has of it. */

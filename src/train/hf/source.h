@@ -3,7 +3,7 @@
 #ifndef WEIR_TRAIN_HF_SOURCE_H
 #define WEIR_TRAIN_HF_SOURCE_H
 
-#include "train/hf/arch.h"
+#include "train/hf/config.h"
 #include "train/pour.h"
 
 struct hf_source {
@@ -12,6 +12,9 @@ struct hf_source {
     const struct tensor *const *parts;
     int64_t n_parts;
     bool packed; /* to a file: the parts are MXFP4's nibbles and its scales, of all matrices */
+    /* To a file: the scales of each part of FP8, NULL for those of other types; NULL: there is none. */
+    const struct tensor *const *scales;
+    struct hf_fp8 fp8;
     struct hf_view view[2];
     int64_t skip; /* back: matrices of the file before the first that is taken */
     enum hf_change change;

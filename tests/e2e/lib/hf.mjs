@@ -20,7 +20,7 @@ const bf16 = (x) => {
 };
 
 function encode(values, dtype) {
-  if (dtype === 'U8') return Buffer.from(values);
+  if (dtype === 'U8' || dtype === 'F8_E4M3') return Buffer.from(values);
   if (dtype === 'F32') return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
   const out = Buffer.alloc(values.length * (dtype === 'F64' ? 8 : 2));
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
