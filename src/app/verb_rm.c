@@ -23,12 +23,23 @@ static const char help[] =
     "  --yes            do not ask\n"
     "  --config FILE    the configuration; default weir.yaml\n";
 
-/* Is `file` NAME.gguf, what came with it, a part NAME-00001-of-00003.gguf, or .NAME.gguf.part and .chunks of
- * either? */
-static bool belongs(struct str file, struct str name)
+/* Is `stem` NAME-2, and no model of that name there? */
+static bool is_further(struct arena *a, struct str folder, struct str stem, struct str name)
+{
+    int64_t number;
+    return str_starts(stem, name) && stem.len > name.len + 1 && stem.data[name.len] == '-' &&
+           str_to_int64(str_slice(stem, name.len + 1, stem.len), &number) &&
+           access(arena_printf(a, STR_FMT "/" STR_FMT ".gguf", STR_ARG(folder), STR_ARG(stem)).data, F_OK) !=
+               0;
+}
+
+/* Is `file` NAME.gguf, what came with it (the second of a kind with a number), a part
+ * NAME-00001-of-00003.gguf, or .NAME.gguf.part and .chunks of either? */
+static bool belongs(struct arena *a, struct str folder, struct str file, struct str name)
 {
     static const struct str unfinished[] = {STR(".part"), STR(".chunks")};
-    static const char *const beside[] = {ENGINE_ADAPTER, ENGINE_PROJECTOR, ENGINE_PARAMS, ENGINE_TEMPLATE};
+    static const char *const beside[] = {ENGINE_ADAPTER, ENGINE_PROJECTOR, ENGINE_PARAMS, ENGINE_SYSTEM,
+        ENGINE_MESSAGES, ENGINE_TEMPLATE, ENGINE_LICENSE};
     int64_t part, parts;
     bool hidden = file.len > 0 && file.data[0] == '.', cut = !hidden;
     for (size_t i = 0; i < 2 && hidden && !cut; i++)
@@ -38,10 +49,12 @@ static bool belongs(struct str file, struct str name)
         }
     if (str_ends(name, STR(".gguf")))
         name.len -= 5;
-    for (size_t i = 0; cut && i < sizeof beside / sizeof *beside; i++)
-        if (str_ends(file, str_from(beside[i])) &&
-            str_eq(str_slice(file, 0, file.len - strlen(beside[i])), name))
+    for (size_t i = 0; cut && i < sizeof beside / sizeof *beside; i++) {
+        const struct str stem =
+            str_ends(file, str_from(beside[i])) ? str_slice(file, 0, file.len - strlen(beside[i])) : STR_NONE;
+        if (str_eq(stem, name) || is_further(a, folder, stem, name))
             return true;
+    }
     if (!cut || !str_ends(file, STR(".gguf")))
         return false;
     file.len -= 5;
@@ -65,7 +78,7 @@ static int remove_one(struct arena *a, struct str folder, const char *name, bool
     for (int i = 0; i < n; i++) {
         struct stat st;
         const char *path = arena_printf(a, STR_FMT "/%s", STR_ARG(folder), entries[i]->d_name).data;
-        if (exit_code == EXIT_DONE && belongs(str_from(entries[i]->d_name), str_from(name)) &&
+        if (exit_code == EXIT_DONE && belongs(a, folder, str_from(entries[i]->d_name), str_from(name)) &&
             lstat(path, &st) == 0 && (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode))) {
             /* Of a link it is the link that goes. */
             found++;

@@ -231,6 +231,10 @@ static int load_append(struct engine *e)
         json_key(&w, "sampling");
         json_write_raw(&w, str_from(e->sampling));
     }
+    if (e->opening) {
+        json_key(&w, "opening");
+        json_write_raw(&w, str_from(e->opening));
+    }
     json_member_int(&w, "threads", e->options.threads);
     json_member_int(&w, "slots", e->options.slots);
     json_member_int(&w, "context", e->options.context);

@@ -10,7 +10,7 @@
 #include "chat/chat_codec.h"
 #include "engine/engine_inner.h"
 
-enum { PARAMS_MAX = 64 * KIB };
+enum { BESIDE_MAX = 64 * KIB };
 
 struct engine *engine_ref(struct engine *e)
 {
@@ -35,6 +35,7 @@ void engine_unref(struct engine *e)
     free(e->draft);
     free(e->spill_folder);
     free(e->sampling);
+    free(e->opening);
     spill_file_close(&e->spill);
     if (e->writes >= 0)
         close(e->writes);
@@ -56,27 +57,99 @@ struct str engine_adapter_name(struct str file)
     return str_ends(file, STR(".gguf")) ? str_slice(file, 0, file.len - 5) : file;
 }
 
-/* What stands beside the model's file: an object, or it is left out with a warning. */
-void engine_sampling_find(struct engine *e)
+/* NAME.suffix beside the model's NAME.gguf; false: there is none, or the log says why it is left out. */
+static bool beside_read(
+    const struct engine *e, struct arena *a, const char *suffix, struct str *text, const char **path)
 {
-    struct arena *a = arena_create(MIB);
-    struct str stem = str_from(e->file), text;
+    struct str stem = str_from(e->file);
     struct error err;
-    json_t *object;
     stem.len -= str_ends(stem, STR(".gguf")) ? 5 : 0;
+    *path = arena_printf(a, STR_FMT "%s", STR_ARG(stem), suffix).data;
+    if (!e->file || access(*path, F_OK) != 0)
+        return false;
+    int rc = file_read(a, *path, BESIDE_MAX, text, &err);
+    if (rc == 0 && !str_utf8_valid(*text))
+        rc = error_set(&err, ERROR_INVALID, "it is no text");
+    if (rc)
+        log_warn("engine", "%s is left out: %s", *path, err.message);
+    return rc == 0;
+}
+
+static void sampling_find(struct engine *e, struct arena *a)
+{
+    struct str text;
+    struct error err;
+    const char *path;
+    json_t *object;
+    if (!beside_read(e, a, ENGINE_PARAMS, &text, &path))
+        return;
+    int rc = json_read_in(a, text, &object, &err);
+    if (rc == 0 && !json_is_object(object))
+        rc = error_set(&err, ERROR_INVALID, "it is no object");
+    if (rc)
+        log_warn("engine", "%s is left out: %s", path, err.message);
+    else
+        e->sampling = copy(arena_strdup(a, text));
+}
+
+static void message_write(struct json_writer *w, struct str role, struct str content)
+{
+    json_object_begin(w);
+    json_member_str(w, "role", role);
+    json_member_str(w, "content", content);
+    json_object_end(w);
+}
+
+static bool role_known(struct str role)
+{
+    return str_is(role, "system") || str_is(role, "user") || str_is(role, "assistant");
+}
+
+/* The messages of NAME.messages.json, behind what is written already. */
+static int messages_write(struct arena *a, struct str text, struct json_writer *w, struct error *err)
+{
+    json_t *list;
+    int rc = json_read_in(a, text, &list, err);
+    if (rc == 0 && !json_is_array(list))
+        rc = error_set(err, ERROR_INVALID, "it is no list");
+    for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
+        if (!role_known(json_text(json_array_get(list, i), "role")) ||
+            !json_is_string(json_object_get(json_array_get(list, i), "content")))
+            rc = error_set(err, ERROR_INVALID, "message %zu has no role or no text", i);
+    for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
+        message_write(
+            w, json_text(json_array_get(list, i), "role"), json_text(json_array_get(list, i), "content"));
+    return rc;
+}
+
+static void opening_find(struct engine *e, struct arena *a)
+{
+    struct buf json;
+    struct json_writer w;
+    struct str text;
+    struct error err;
+    const char *path;
+    buf_init(&json, MIB);
+    json_writer_init(&w, &json);
+    json_array_begin(&w);
+    if (beside_read(e, a, ENGINE_SYSTEM, &text, &path) && str_trim(text).len > 0)
+        message_write(&w, STR("system"), text);
+    if (beside_read(e, a, ENGINE_MESSAGES, &text, &path) && messages_write(a, text, &w, &err))
+        log_warn("engine", "%s is left out: %s", path, err.message);
+    json_array_end(&w);
+    if (json.len > strlen("[]") && !json.failed)
+        e->opening = copy(arena_strdup(a, buf_str(&json)));
+    buf_free(&json);
+}
+
+void engine_beside_find(struct engine *e)
+{
+    struct arena *a = arena_create(4 * MIB);
     free(e->sampling);
-    e->sampling = NULL;
-    const char *params = arena_printf(a, STR_FMT ENGINE_PARAMS, STR_ARG(stem)).data;
-    if (e->file && access(params, F_OK) == 0) {
-        int rc = file_read(a, params, PARAMS_MAX, &text, &err);
-        rc = rc ? rc : json_read_in(a, text, &object, &err);
-        if (rc == 0 && !json_is_object(object))
-            rc = error_set(&err, ERROR_INVALID, "it is no object");
-        if (rc)
-            log_warn("engine", "%s is left out: %s", params, err.message);
-        else
-            e->sampling = copy(arena_strdup(a, text));
-    }
+    free(e->opening);
+    e->sampling = e->opening = NULL;
+    sampling_find(e, a);
+    opening_find(e, a);
     arena_free(a);
 }
 

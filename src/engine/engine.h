@@ -70,10 +70,15 @@ enum { ENGINE_ADAPTERS_MAX = 64 };
 /* NAME.params.json beside NAME.gguf: how the model wants tokens drawn where a request does not say, as Ollama has
  * it ({"temperature": 0.7, "stop": ["..."]}). */
 #define ENGINE_PARAMS ".params.json"
-/* What else may have come along: an adapter, loaded with it; what sees; Ollama's template, to be read. */
+/* How its conversations begin, as Ollama has it: a text that is the system's where a request has none, and
+ * messages ([{"role", "content"}]) before a request's. */
+#define ENGINE_SYSTEM ".system"
+#define ENGINE_MESSAGES ".messages.json"
+/* What else may have come along: an adapter, loaded with it; what sees; Ollama's template and licences, to be read. */
 #define ENGINE_ADAPTER ".adapter.gguf"
 #define ENGINE_PROJECTOR ".projector.gguf"
 #define ENGINE_TEMPLATE ".template"
+#define ENGINE_LICENSE ".license"
 /* What an adapter is called where it is not said: its file's name without folder and .gguf. */
 struct str engine_adapter_name(struct str file);
 

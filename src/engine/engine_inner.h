@@ -77,7 +77,7 @@ struct engine_call {
 struct engine {
     _Atomic int refs; /* the owner's and one for each call */
     char *name, *file, *executable, *kv_type;
-    char *draft, *spill_folder, *sampling; /* NULL where there is none; sampling: JSON */
+    char *draft, *spill_folder, *sampling, *opening; /* NULL where there is none; the last two: JSON */
     struct engine_adapter *adapters;
     size_t n_adapters;
     struct engine_options options; /* numbers filled in; strings above */
@@ -130,7 +130,7 @@ struct engine {
 };
 
 /* ---- engine.c ---- */
-void engine_sampling_find(struct engine *e); /* what stands beside the model's file, read for each load */
+void engine_beside_find(struct engine *e); /* what stands beside the model's file, read for each load */
 struct engine *engine_ref(struct engine *e);
 void engine_unref(struct engine *e);
 /* Runs fn(call) on the home loop with a reference; false, and nothing happens, when the engine was freed. */

@@ -358,7 +358,7 @@ static int process_start(struct engine *e, struct error *err)
     if (e->writes >= 0)
         close(e->writes);
     e->writes = e->options.pool ? writes_watch(&files) : -1;
-    engine_sampling_find(e);
+    engine_beside_find(e);
     const int64_t spill = spill_ready(e);
     rc = spawn_worker(e->executable, &files, e->spill.fd, spill, &e->process, err);
     spawn_files_close(&files);

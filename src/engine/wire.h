@@ -37,10 +37,11 @@ enum { WIRE_FD = 3, WIRE_MODEL_FD = 4, WIRE_MODEL_FILES_MAX = 256, WIRE_HEADER_B
 
 enum wire_type {
     /* to the worker */
-    WIRE_LOAD = 1,   /* {"threads","slots","context","batch","kv_bytes","kv_type","speculate","sampling","adapters":[{"name","scale"}]}; the last
+    WIRE_LOAD = 1,   /* {"threads","slots","context","batch","kv_bytes","kv_type","speculate","sampling","opening","adapters":[{"name","scale"}]}; the last
                         files are the adapters'. 0: choose. context 0: the model's own, at most 8192. speculate: false
                         where no tokens are to be drafted. draft: true: the file before the adapters' is a smaller
-                        model that drafts. sampling: what NAME.params.json says.
+                        model that drafts. sampling: what NAME.params.json says. opening: the messages
+                        that conversations begin with (engine.h: ENGINE_SYSTEM).
                         "spill_key" (hexadecimal), "spill_identity" (of the model's files and this program),
                         "spill_keep_ms": of the spill file, where there is one.
                         {"inspect":true}: parse the file only, for SHOW, TENSOR, TOKENIZE, RENDER */

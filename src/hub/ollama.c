@@ -1,7 +1,8 @@
 /* Ollama's registry, which speaks Docker's protocol (distribution spec 1.1): /v2/OWNER/NAME/manifests/TAG
  * lists layers by media type and digest, /v2/OWNER/NAME/blobs/DIGEST is one, mostly by way of a redirect. The
- * layers taken are the model, its adapters, how it is to be sampled, its template and, where asked for, its
- * projector. Prompts are written by the template inside the model's file: Ollama's is kept to be read. */
+ * layers taken are the model, its adapters, how it is to be sampled, how its conversations begin, its
+ * template, its licences and, where asked for, its projector. Prompts are written by the template inside the
+ * model's file: Ollama's is kept to be read. */
 #include <stdio.h>
 
 #include "base/limits.h"
@@ -11,8 +12,9 @@
 
 enum { LAYERS_MAX = 64 };
 
-/* How a layer ends up: NAME-TAG.gguf, NAME-TAG.adapter.gguf, NAME-TAG.params.json, NAME-TAG.template,
- * NAME-TAG.projector.gguf, the second of a kind with a number. NULL: not taken. */
+/* How a layer ends up: NAME-TAG.gguf, NAME-TAG.adapter.gguf, NAME-TAG.params.json, NAME-TAG.system,
+ * NAME-TAG.messages.json, NAME-TAG.template, NAME-TAG.license, NAME-TAG.projector.gguf, the second of a kind
+ * with a number. NULL: not taken. */
 static const char *suffix_of(const struct hub *h, struct str type)
 {
     if (str_is(type, "application/vnd.ollama.image.model"))
@@ -21,6 +23,12 @@ static const char *suffix_of(const struct hub *h, struct str type)
         return ENGINE_ADAPTER;
     if (str_is(type, "application/vnd.ollama.image.params"))
         return ENGINE_PARAMS;
+    if (str_is(type, "application/vnd.ollama.image.system"))
+        return ENGINE_SYSTEM;
+    if (str_is(type, "application/vnd.ollama.image.messages"))
+        return ENGINE_MESSAGES;
+    if (str_is(type, "application/vnd.ollama.image.license"))
+        return ENGINE_LICENSE;
     if (str_is(type, "application/vnd.ollama.image.template"))
         return ENGINE_TEMPLATE;
     if (str_is(type, "application/vnd.ollama.image.projector") && h->options.projector)

@@ -5,7 +5,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
 import net from 'node:net';
-import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { Gateway, makeFolder, makeModel, sleep, weir } from './lib/gateway.mjs';
@@ -91,6 +91,49 @@ test("what Ollama's manifest says of sampling comes along, counts where a reques
   assert.notEqual(say('--seed', '5').stdout, greedy.stdout); // what is no object is left out
   const gone = spawnSync(weir, ['rm', 'tiny-1b', '--yes', '--dir', join(folder, 'models')], { encoding: 'utf8' });
   assert.equal(gone.status, 0, gone.stderr);
+  assert.deepEqual(here(), []);
+});
+
+test("what Ollama's manifest says of how conversations begin, and its licences, were dropped", async () => {
+  makeModel(folder, 'm.gguf', ['--layers', '1']);
+  const first = [{ role: 'user', content: 'Who?' }, { role: 'assistant', content: 'Mario.' }];
+  const more = ['You are Mario.', JSON.stringify(first), 'free', 'or not'].map((text) => Buffer.from(text));
+  hub.files = { model: readFileSync(join(folder, 'm.gguf')), adapter: one, template: Buffer.from('{{ .Prompt }}'), params: Buffer.from('{}'), system: more[0], messages: more[1], free: more[2], further: more[3] };
+  const r = await pull('tiny:1b');
+  assert.equal(r.code, 0, r.text);
+  const names = ['tiny-1b-2.license', 'tiny-1b.adapter.gguf', 'tiny-1b.gguf', 'tiny-1b.license', 'tiny-1b.messages.json', 'tiny-1b.params.json', 'tiny-1b.system', 'tiny-1b.template'];
+  assert.deepEqual(here(), names);
+  same('tiny-1b-2.license', more[3]);
+  const file = join(folder, 'models', 'tiny-1b.gguf'), at = (name) => join(folder, 'models', `tiny-1b.${name}`);
+  const template = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}|{% endfor %}";
+  const render = (...messages) => spawnSync(weir, ['render', '--model', file], { input: JSON.stringify({ template, messages }), env: { ...process.env, WEIR_LOG: 'warn' }, encoding: 'utf8', timeout: 60000 });
+  const user = { role: 'user', content: 'Hi' };
+  assert.equal(render(user).stdout, 's:You are Mario.|u:Who?|a:Mario.|u:Hi|');
+  assert.equal(render({ role: 'system', content: 'Be.' }, user).stdout, 's:Be.|u:Who?|a:Mario.|u:Hi|');
+  rmSync(at('adapter.gguf')); // it is none
+  const tokens = async () => {
+    const gateway = await Gateway.start(`models_dir: ${join(folder, 'models')}\n`);
+    const { body } = await gateway.chat('tiny-1b', 'Hi', { max_tokens: 1 });
+    await gateway.stop();
+    return body.usage?.prompt_tokens ?? assert.fail(JSON.stringify(body));
+  };
+  const all = await tokens();
+  writeFileSync(at('messages.json'), '[{"role":"user"}]'); // no text
+  const left = render(user);
+  assert.equal(left.stdout, 's:You are Mario.|u:Hi|');
+  assert.match(left.stderr, /messages\.json is left out: message 0 has no role or no text/);
+  rmSync(at('messages.json'));
+  writeFileSync(at('system'), Buffer.from([0x61, 0xff])); // no UTF-8
+  assert.equal(render(user).stdout, 'u:Hi|');
+  const bare = await tokens();
+  assert.ok(all > bare + 20, `${all} ${bare}`);
+  writeFileSync(join(folder, 'models', 'tiny-1b-2.gguf'), 'another model'); // whose licence that may be
+  const rm = () => spawnSync(weir, ['rm', 'tiny-1b', '--yes', '--dir', join(folder, 'models')], { encoding: 'utf8' }).status;
+  assert.equal(rm(), 0);
+  assert.deepEqual(here(), ['tiny-1b-2.gguf', 'tiny-1b-2.license']);
+  rmSync(join(folder, 'models', 'tiny-1b-2.gguf'));
+  writeFileSync(file, '');
+  assert.equal(rm(), 0);
   assert.deepEqual(here(), []);
 });
 

@@ -79,12 +79,41 @@ static int render_plain(const json_t *body, struct buf *out, struct error *err)
     return 0;
 }
 
-int prompt_render(struct session *s, const json_t *body, struct buf *out, struct error *err)
+static bool role_is(const json_t *message, const char *role)
+{
+    return str_is(json_text(message, "role"), role);
+}
+
+static bool is_system(const json_t *message)
+{
+    return role_is(message, "system") || role_is(message, "developer");
+}
+
+/* The conversation behind what the model's own begin with; the request's system messages stand in the place
+ * of the model's. */
+static json_t *body_opened(const struct session *s, const json_t *body)
+{
+    const json_t *messages = json_object_get(body, "messages");
+    const size_t n = json_array_size(messages);
+    json_t *out = json_copy((json_t *)(uintptr_t)body), *all = json_array(), *message;
+    size_t own = 0, i;
+    for (; own < n && is_system(json_array_get(messages, own)); own++)
+        json_array_append(all, json_array_get(messages, own));
+    json_array_foreach(s->opening, i, message)
+    {
+        if (own == 0 || !is_system(message))
+            json_array_append(all, message);
+    }
+    for (i = own; i < n; i++)
+        json_array_append(all, json_array_get(messages, i));
+    json_object_set_new(out, "messages", all);
+    return out;
+}
+
+static int render(struct session *s, const json_t *body, struct buf *out, struct error *err)
 {
     struct str source;
     struct chat_template *own = NULL;
-    if (!json_is_array(json_object_get(body, "messages")))
-        return error_set(err, ERROR_INVALID, "'messages' must be a list");
     int rc = json_get_str(body, "template", &source, err);
     if (rc)
         return rc;
@@ -102,6 +131,18 @@ int prompt_render(struct session *s, const json_t *body, struct buf *out, struct
         return err->code;
     }
     return render_plain(body, out, err);
+}
+
+int prompt_render(struct session *s, const json_t *body, struct buf *out, struct error *err)
+{
+    if (!json_is_array(json_object_get(body, "messages")))
+        return error_set(err, ERROR_INVALID, "'messages' must be a list");
+    if (!s->opening)
+        return render(s, body, out, err);
+    json_t *opened = body_opened(s, body);
+    int rc = opened ? render(s, opened, out, err) : error_set(err, ERROR_MEMORY, "no memory for the prompt");
+    json_decref(opened);
+    return rc;
 }
 
 /* The BOS that the tokenizer would add, or -1. */
@@ -136,11 +177,6 @@ int prompt_from_chat(struct session *s, const json_t *body, struct token_list *o
     return rc;
 }
 
-static bool role_is(const json_t *message, const char *role)
-{
-    return str_is(json_text(message, "role"), role);
-}
-
 /* The conversation from its `turn`th turn on (a turn begins with what the user says); tells how many there
  * are. */
 static json_t *body_from(const json_t *body, size_t turn, size_t *n_turns)
@@ -154,7 +190,7 @@ static json_t *body_from(const json_t *body, size_t turn, size_t *n_turns)
     {
         within = within || (role_is(message, "user") && *n_turns == turn);
         *n_turns += role_is(message, "user");
-        if (within || role_is(message, "system") || role_is(message, "developer"))
+        if (within || is_system(message))
             json_array_append(kept, message);
     }
     json_object_set_new(out, "messages", kept);

@@ -67,6 +67,7 @@ struct session {
     struct model_state *draft_state;
     struct scheduler *scheduler;         /* NULL for an encoder */
     struct grammar_vocab *grammar_vocab; /* made when the first answer must follow something */
+    json_t *opening;                     /* messages that conversations begin with; NULL: none */
     struct chat_sampling sampling;       /* what stands beside the file, or it says: general.sampling.* */
     struct str *stops;                   /* likewise, where a request has none */
     size_t n_stops;

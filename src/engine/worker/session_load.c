@@ -29,7 +29,7 @@ struct load_options {
     int64_t threads, slots, context, batch, kv_bytes;
     enum tensor_type kv_type; /* TENSOR_TYPES: not said */
     bool inspect, memory_unchecked, speculate, draft;
-    const json_t *adapters, *sampling;
+    const json_t *adapters, *sampling, *opening;
     int64_t spill_keep_ms;
     struct str spill_key, spill_identity; /* in the arena of LOAD */
 };
@@ -88,6 +88,7 @@ static int options_read(struct arena *a, struct str payload, struct load_options
         rc = json_get_str(root, "spill_identity", &o->spill_identity, err);
     o->adapters = rc == 0 ? json_object_get(root, "adapters") : NULL;
     o->sampling = rc == 0 ? json_object_get(root, "sampling") : NULL;
+    o->opening = rc == 0 ? json_object_get(root, "opening") : NULL;
     return rc;
 }
 
@@ -359,6 +360,7 @@ static int model_open(struct session *s, const struct load_options *o, struct er
     }
     prompt_template_load(s);
     session_sampling_read(s->gguf, o->sampling, s);
+    s->opening = json_deep_copy(o->opening);
     rc = o->draft ? session_draft_open(s, err) : 0;
     rc = rc || o->inspect ? rc : model_start(s, o, err);
     if (rc == 0)
@@ -392,6 +394,7 @@ void session_unload(struct session *s)
     tokenizer_free(s->tokenizer);
     grammar_vocab_free(s->grammar_vocab);
     session_adapters_close(s);
+    json_decref(s->opening);
     arena_free(s->stops_arena);
     gguf_close(s->gguf);
     s->scheduler = NULL;

@@ -50,8 +50,8 @@ export class Hub {
     if (manifest) {
       if (manifest[1] !== 'latest' && manifest[1] !== '1b') return json({ errors: [{ code: 'MANIFEST_UNKNOWN' }] }, 404);
       const layer = (type, bytes) => ({ mediaType: `application/vnd.ollama.image.${type}`, digest: this.digest ?? `sha256:${sha256(bytes)}`, size: bytes.length });
-      const [model, adapter, template, params] = Object.values(this.files);
-      return json({ schemaVersion: 2, mediaType: q.headers.accept, config: layer('config', Buffer.from('{}')), layers: [...(params ? [layer('template', template), layer('params', params), layer('license', Buffer.from('free'))] : []), layer('adapter', adapter), layer('model', model)] });
+      const [model, adapter, template, params, ...more] = Object.values(this.files);
+      return json({ schemaVersion: 2, mediaType: q.headers.accept, config: layer('config', Buffer.from('{}')), layers: [...(params ? [layer('template', template), layer('params', params), ...['system', 'messages', 'license', 'license'].slice(0, more.length).map((type, i) => layer(type, more[i]))] : []), layer('adapter', adapter), layer('model', model)] });
     }
     const resolve = /^\/owner\/repo\/resolve\/[0-9a-f]{40}\/(.*)$/.exec(q.url), blob = /^\/v2\/library\/tiny\/blobs\/sha256:(.*)$/.exec(q.url);
     if (resolve || blob) {
