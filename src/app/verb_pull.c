@@ -10,6 +10,7 @@
 #include "app/verbs.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "egress/egress.h"
 #include "hub/hub.h"
 
 static const char help[] =
@@ -26,7 +27,8 @@ static const char help[] =
     "  --connections N    at once (1 to 16); default 4\n"
     "  --projector        the projector of a model that sees, too\n"
     "  --mirror URL       ask this server instead; for Hugging Face also HF_ENDPOINT in the environment\n"
-    "  --proxy URL        http://host:port, or http://user:password@host:port\n"
+    "  --proxy URL        http://host:port, or http://user:password@host:port; none: no proxy. Without it https_proxy,\n"
+    "                     http_proxy, all_proxy and no_proxy of the environment count, in capitals, too\n"
     "  --ca-file FILE     trust these certificates (PEM) instead of the system's\n"
     "  --list             say what would be fetched, and stop\n"
     "  --state URL        where the record of each request is kept; default the configuration's\n"
@@ -100,6 +102,41 @@ struct asked {
     struct verb_state where;
 };
 
+/* Of the environment, in small letters or, where that is not set, in capitals. */
+static const char *environment(const char *small, const char *capitals)
+{
+    const char *value = getenv(small);
+    return value ? value : getenv(capitals);
+}
+
+/* A proxy as curl's users write one: http:// may be left out. */
+static int proxy_read(
+    struct arena *a, const char *where, const char *value, struct str *out, struct error *err)
+{
+    *out = str_from(value);
+    if (out->len > 0 && str_find(*out, STR("://")) == SIZE_MAX)
+        *out = arena_printf(a, "http://%s", value);
+    int rc = out->len > 0 ? egress_proxy_check(*out, err) : 0;
+    return rc ? error_wrap(err, "%s", where) : 0;
+}
+
+/* What is said counts alone; else what the environment says. */
+static int proxies_find(const struct asked *q, struct arena *a, struct hub_options *o, struct error *err)
+{
+    if (q->proxy) {
+        if (strcmp(q->proxy, "none") == 0)
+            return 0;
+        o->proxy = o->proxy_plain = str_from(q->proxy);
+        return egress_proxy_check(o->proxy, err);
+    }
+    const char *all = environment("all_proxy", "ALL_PROXY"), *tls = environment("https_proxy", "HTTPS_PROXY"),
+               *plain = environment("http_proxy", "HTTP_PROXY");
+    o->no_proxy = str_from(environment("no_proxy", "NO_PROXY"));
+    int rc = proxy_read(a, tls ? "HTTPS_PROXY" : "ALL_PROXY", tls ? tls : all, &o->proxy, err);
+    return rc ? rc
+              : proxy_read(a, plain ? "HTTP_PROXY" : "ALL_PROXY", plain ? plain : all, &o->proxy_plain, err);
+}
+
 static int pull(const struct asked *q, const struct hub_name *name, const struct config *config,
     struct arena *a, struct store *audit, struct hub **out)
 {
@@ -111,17 +148,17 @@ static int pull(const struct asked *q, const struct hub_name *name, const struct
     struct error err;
     if (q->connections && !verb_integer("connections", q->connections, 1, 16, &connections))
         return EXIT_USAGE;
-    const struct hub_options o = {.audit = audit,
+    struct hub_options o = {.audit = audit,
         .offline = config->offline,
         .mirror = str_from(q->mirror ? q->mirror : endpoint),
-        .proxy = str_from(q->proxy),
         .ca_file = str_from(q->ca_file),
         .token = str_from(token),
         .projector = q->projector};
     if (o.mirror.len > 0 && !str_starts(o.mirror, STR("http://")) && !str_starts(o.mirror, STR("https://")))
         return verb_failf(EXIT_USAGE, "%s wants a URL like https://host, not '" STR_FMT "'",
             q->mirror ? "--mirror" : "HF_ENDPOINT", STR_ARG(str_slice(o.mirror, 0, 80)));
-    int rc = hub_create(&o, out, &err);
+    int rc = proxies_find(q, a, &o, &err);
+    rc = rc ? rc : hub_create(&o, out, &err);
     if (rc)
         return verb_fail(EXIT_FAILED, &err);
     struct hub *hub = *out;

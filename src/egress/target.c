@@ -105,9 +105,9 @@ static int base_url_set(struct egress_target *t, struct str base_url, struct err
 int egress_proxy_check(struct str proxy, struct error *err)
 {
     CURLU *url = NULL;
+    if (!str_starts(proxy, STR("http://")))
+        return error_set(err, ERROR_INVALID, "the proxy must be written like http://host:port");
     int rc = url_read(proxy, "proxy", &url, err);
-    if (rc == 0 && !str_starts(proxy, STR("http://")))
-        rc = error_set(err, ERROR_INVALID, "the proxy must be written like http://host:port");
     curl_url_cleanup(url);
     return rc;
 }

@@ -72,13 +72,11 @@ static int origin_target(struct hub *h, struct str origin, struct egress_target 
         return rc;
     if (h->n_origins == HUB_ORIGINS_MAX)
         return error_set(err, ERROR_LIMIT, "the hub sends on to more than %d servers", HUB_ORIGINS_MAX);
-    /* A proxy elsewhere has no way to this machine. */
-    const bool through = str_starts(origin, STR("https:")) || egress_proxy_is_loopback(h->options.proxy);
     const struct egress_target_options o = {.name = STR("hub"),
         .base_url = origin,
         .zone = EGRESS_ZONE_CLOUD,
         .ca_file = h->options.ca_file,
-        .proxy = through ? h->options.proxy : STR_NONE,
+        .proxy = hub_proxy_of(&h->options, origin),
         .first_byte_timeout_ms = QUIET_MS,
         .idle_timeout_ms = QUIET_MS};
     rc = egress_target_create(&o, out, err);
@@ -332,11 +330,11 @@ int hub_create(const struct hub_options *o, struct hub **out, struct error *err)
     h->options = *o;
     h->options.mirror = arena_copy(h->arena, o->mirror);
     h->options.proxy = arena_copy(h->arena, o->proxy);
+    h->options.proxy_plain = arena_copy(h->arena, o->proxy_plain);
+    h->options.no_proxy = arena_copy(h->arena, o->no_proxy);
     h->options.ca_file = arena_copy(h->arena, o->ca_file);
     h->options.token = arena_copy(h->arena, o->token);
-    int rc = o->proxy.len > 0 ? egress_proxy_check(o->proxy, err) : 0;
-    if (rc == 0)
-        rc = loop_create(&h->loop, err);
+    int rc = loop_create(&h->loop, err);
     if (rc == 0)
         rc = egress_create(h->loop,
             &(struct egress_options){.offline = o->offline,

@@ -28,10 +28,12 @@ int hub_name_parse(struct arena *a, struct str text, struct hub_name *out, struc
 struct store;
 struct hub;
 struct hub_options {
-    struct store *audit; /* required: each request is on record before it leaves */
-    bool offline;        /* nothing leaves */
-    struct str mirror;   /* origin to ask instead of the hub's own: "https://mirror.example" */
-    struct str proxy;    /* http://host:port */
+    struct store *audit;           /* required: each request is on record before it leaves */
+    bool offline;                  /* nothing leaves */
+    struct str mirror;             /* origin to ask instead of the hub's own: "https://mirror.example" */
+    struct str proxy, proxy_plain; /* http://host:port: for https:// and for http:// */
+    struct str no_proxy; /* what goes past them: hosts with their subdomains, with a port or without, commas
+                            between; "*" */
     struct str ca_file;  /* extra trust anchors */
     struct str token;    /* for Hugging Face's restricted models; sent to the hub's origin and to no other */
     bool projector;      /* list the projector of a model that sees, too */

@@ -42,6 +42,9 @@ int hub_get(struct hub *h, struct arena *a, const struct hub_fetch_options *o, s
 /* The error for a status that is no success. */
 int hub_status_error(int status, struct str url, struct error *err);
 
+/* proxy.c: the one for an origin ("https://host:port"); empty: none. */
+struct str hub_proxy_of(const struct hub_options *o, struct str origin);
+
 /* name.c */
 bool hub_file_name_valid(struct str name); /* a file's own name, nothing of a path */
 bool hub_hex_valid(struct str hex, size_t digits);

@@ -277,6 +277,20 @@ test('a proxy: one that asks who it is was refused, one that is none was passed 
     assert.match(refused.text, /407/);
     assert.doesNotMatch(refused.text, /wrong/);
     for (const bad of ['foo', 'socks5://127.0.0.1:1']) assert.match((await pull('hf.co/owner/repo', ['--proxy', bad])).text, /the proxy/, bad);
+    // The environment's were passed over. What is said counts before them; the hub here speaks http.
+    const list = async (more, env) => [(await pull('hf.co/owner/repo', ['--list', ...more], env)).code, seen.splice(0).length > 0];
+    seen.length = 0;
+    assert.deepEqual(await list([], { HTTP_PROXY: `u:p%40ss@${at}` }), [0, true]);
+    assert.deepEqual(await list([], { all_proxy: `http://u:p%40ss@${at}/` }), [0, true]);
+    assert.deepEqual(await list([], { http_proxy: `http://u:p%40ss@${at}`, HTTP_PROXY: 'http://127.0.0.1:1' }), [0, true]);
+    assert.deepEqual(await list([], { HTTP_PROXY: `http://${at}`, no_proxy: 'example.com,127.0.0.1' }), [0, false]);
+    assert.deepEqual(await list(['--proxy', 'none'], { HTTP_PROXY: 'http://127.0.0.1:1' }), [0, false]);
+    assert.deepEqual(await list(['--proxy', `http://u:p%40ss@${at}`], { HTTP_PROXY: 'http://127.0.0.1:1', NO_PROXY: '*' }), [0, true]);
+    assert.deepEqual(await list([], { HTTPS_PROXY: 'http://127.0.0.1:1' }), [0, false]);
+    const bad = await pull('hf.co/owner/repo', ['--list'], { HTTPS_PROXY: 'socks5://u:secret@127.0.0.1:1' });
+    assert.equal(bad.code, 1);
+    assert.match(bad.text, /HTTPS_PROXY: the proxy must be written like http:/);
+    assert.doesNotMatch(bad.text, /secret/);
   } finally {
     proxy.closeAllConnections();
     proxy.close();
