@@ -26,7 +26,7 @@ static const char help[] =
     "rule is asked with what the old decision had computed; a request for which that does not suffice (a fact\n"
     "that no rule had asked for, tags, tools, pictures, language, budget) is counted as undecided and left out.\n"
     "Cost is the new target's price for the tokens that were used; latency the median of what that target took\n"
-    "in these rows. A cascade is decided by what its local model was measured as then; a request where it was not is taken to\n"
+    "in these rows (of requests whose own is known: not of answers asked for whole). A cascade is decided by what its local model was measured as then; a request where it was not is taken to\n"
     "be kept, and counted as unmeasured. Exit code 1 if a request would leak.\n"
     "\n"
     "  --policy FILE      a configuration with the new routes\n"
@@ -245,15 +245,20 @@ static void row_compare(struct replay *r, const struct store_ledger_row *row, co
         r->changed++;
         change_add(r, from, to);
     }
-    side_add(&r->before, was_inside, s->cost_nano_usd, (double)s->first_token_ms);
+    const struct asked asked = {r, s};
+    const bool same = str_eq(target, s->model);
+    const double was_ms = (double)s->first_token_ms,
+                 ms = same              ? was_ms
+                      : target.len == 0 ? -1
+                                        : ask_latency((void *)(uintptr_t)&asked, target, 0);
+    /* The same rows on both sides: those of which one time is not known would move the other side's mean. */
+    const bool timed = was_ms >= 0 && ms >= 0;
+    side_add(&r->before, was_inside, s->cost_nano_usd, timed ? was_ms : -1);
     if (target.len == 0) {
         r->refused++;
         return;
     }
-    const struct asked asked = {r, s};
-    bool same = str_eq(target, s->model);
-    side_add(&r->after, inside, same ? s->cost_nano_usd : cost_at(r, target, s),
-        same ? (double)s->first_token_ms : ask_latency((void *)(uintptr_t)&asked, target, 0));
+    side_add(&r->after, inside, same ? s->cost_nano_usd : cost_at(r, target, s), timed ? ms : -1);
     if (!inside)
         leak_note(r, o, again);
 }

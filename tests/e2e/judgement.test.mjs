@@ -199,6 +199,17 @@ test('weir replay says what other rules would have changed, and who would leak',
     assert.equal(r.undecided, 9, 'tags are not in the ledger');
     assert.equal(replay('      - {name: home, use: [nobody]}\n').code, 2);
     assert.equal(replay('      - {name: home, use: [house]}\n', '--since', '2035-01-01').requests, 0);
+    // Answers asked for whole have no time to their first token. They counted after, where a rule moved them, and not before.
+    const times = () => g.audit('ledger').filter((row) => row.first_token_ms !== null);
+    const known = times().length, slowly = '      - {name: home, when: {sensitive: true}, use: [house], boundary: local}\n      - {name: slowly, use: [slow]}\n';
+    await g.chat('slow', 'hello', { stream: true });
+    const first = (side) => side.first_token_ms;
+    r = replay(slowly);
+    for (let i = 0; i < 6; i++) await g.chat('fair', 'hello'); // by its name: it stays
+    for (let i = 0; i < 6; i++) await g.chat('auto', 'hello', {}, { 'x-weir-tags': 'good' });
+    assert.equal(times().length, known + 1);
+    const more = replay(slowly);
+    assert.deepEqual([first(more.before), first(more.after)], [first(r.before), first(r.after)]);
   } finally {
     await g.stop();
   }
