@@ -60,7 +60,15 @@ static bool kind_read(struct asked *a, int n)
             "--t is for --slerp, --density and --weight are for --ties (--linear has A.gguf:WEIGHT)");
         return false;
     }
-    if (kinds == 1 && n >= least && (n == least || a->linear || a->ties) && a->job.to)
+    const bool many = a->linear || a->ties;
+    if (kinds == 1 && (n < least || (n > least && !many))) {
+        options_fail(a->lora   ? "--lora wants one model, the base"
+                     : a->ties ? "--ties wants the base and at least two models made of it"
+                     : many    ? "--linear wants at least two models"
+                               : "--slerp wants two models");
+        return false;
+    }
+    if (kinds == 1 && a->job.to)
         return true;
     options_fail(
         "merge wants one of --lora, --linear, --slerp, --ties, its models and --out: see weir merge --help");

@@ -520,6 +520,19 @@ test('linear, SLERP and TIES do what they say', () => {
   assert.equal(greedy('small.gguf').length, 8);
 });
 
+test('a merge of too few models was told the whole usage', () => {
+  const told = (what, ...args) => {
+    const r = start(['merge', ...args, '--out', 'x.gguf']);
+    assert.equal(r.status, 2);
+    assert.match(said(r), what);
+  };
+  told(/--ties wants the base and at least two models/, '--ties', 'base.gguf', 'b.gguf');
+  told(/--linear wants at least two models/, '--linear', 'base.gguf');
+  told(/--slerp wants two models/, '--slerp', 'base.gguf', 'b.gguf', 'c.gguf');
+  told(/--lora wants one model/, '--lora', 'a.gguf', 'base.gguf', 'b.gguf');
+  told(/merge wants one of --lora/, 'base.gguf', 'b.gguf');
+});
+
 test('what is not known or does not fit is said by its name, and no file is left', () => {
   const odd = (name, change) => {
     const m = model('llama');
