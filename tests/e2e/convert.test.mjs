@@ -237,7 +237,7 @@ test('weights in FP8 with scales for blocks (DeepSeek V3, Qwen 3), or one for a 
   fails(/q_proj\.weight_scale_inv' is 2 x 2; by config\.json it should be 4 x 2/, ...wrong(() => {}, { weight_block_size: [8, 24] }));
   fails(/up_proj\.weight_scale_inv' is not known of/, ...wrong((t) => (t[name] = { shape: t[name].shape, values: new Float32Array(t[name].values.length) })));
   fails(/ffn_up\.weight' holds a value that is no number/, ...wrong((t) => (t[name].values[0] = 127)));
-  fails(/weight_block_size/, ...wrong(() => {}, { weight_block_size: [0, 1] }));
+  for (const block of [[0, 1], [1, 2 ** 62], [128], 128]) fails(/weight_block_size/, ...wrong(() => {}, { weight_block_size: block }));
   fails(/'quantization_config'/, ...wrong(() => {}, { fmt: 'e5m2' }));
   fails(/'quantization_config'/, ...wrong(() => {}, { quant_method: 'compressed-tensors' }));
 });

@@ -195,7 +195,7 @@ static int quantized_read(struct hf_config *c, struct error *err)
     fp8->is = true;
     if (block && (json_item_length(block) != 2 || !json_item_int(json_item_first(block), &fp8->rows) ||
                      !json_item_int(json_item_next(block, json_item_first(block)), &fp8->columns) ||
-                     fp8->rows < 1 || fp8->columns < 1))
+                     fp8->rows < 1 || fp8->rows > INT32_MAX || fp8->columns < 1 || fp8->columns > INT32_MAX))
         return error_set(
             err, ERROR_INVALID, "config.json's 'weight_block_size' is no block of rows and columns");
     return 0;
