@@ -349,13 +349,19 @@ static void text_delta(struct responses_answer *a, const struct responses_item *
 
 /* ---- Items as they come ---- */
 
+/* A call without arguments. */
+static void item_complete(struct responses_item *item)
+{
+    if (item->kind == RESPONSES_CALL && str_trim(buf_str(&item->text)).len == 0)
+        buf_append_text(&item->text, "{}");
+}
+
 static void item_close(struct responses_answer *a, struct responses_item *item, struct buf *out)
 {
     if (item->closed)
         return;
     item->closed = true;
-    if (item->kind == RESPONSES_CALL && str_trim(buf_str(&item->text)).len == 0)
-        buf_append_text(&item->text, "{}"); /* a call without arguments */
+    item_complete(item);
     if (!out)
         return;
     if (item->has_part || item->kind == RESPONSES_CALL)
@@ -541,7 +547,8 @@ int responses_answer_gather(struct responses_answer *a, const struct chat_event 
 void responses_answer_write(struct responses_answer *a, const struct chat_usage *usage, struct buf *out)
 {
     struct json_writer w;
-    items_close(a, true, NULL);
+    for (size_t i = 0; i < a->n_items; i++) /* of a stream they are closed later, when it ends */
+        item_complete(&a->items[i]);
     json_writer_init(&w, out);
     response_write(&w, a, end_status(a), usage, NULL);
 }
