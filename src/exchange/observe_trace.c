@@ -94,15 +94,15 @@ static void request_write(struct json_writer *w, const struct chat_request *r)
     } settings[] = {{"gen_ai.request.temperature", s->temperature}, {"gen_ai.request.top_p", s->top_p},
         {"gen_ai.request.presence_penalty", s->presence_penalty},
         {"gen_ai.request.frequency_penalty", s->frequency_penalty}};
-    trace_int(w, "gen_ai.request.max_tokens", r->max_tokens);
+    trace_count(w, "gen_ai.request.max_tokens", r->max_tokens);
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         if (!isnan(settings[i].value))
             trace_double(w, settings[i].key, settings[i].value);
-    trace_int(w, "gen_ai.request.top_k", s->top_k);
+    trace_count(w, "gen_ai.request.top_k", s->top_k);
     if (s->has_seed)
         trace_int(w, "gen_ai.request.seed", s->seed);
     if (r->n > 1)
-        trace_int(w, "gen_ai.request.choice.count", r->n);
+        trace_count(w, "gen_ai.request.choice.count", r->n);
 }
 
 static void stops_write(struct json_writer *w, const struct exchange *x)
@@ -119,25 +119,28 @@ static void stops_write(struct json_writer *w, const struct exchange *x)
     trace_texts(w, "gen_ai.response.finish_reasons", reasons, x->seen.n_stops);
 }
 
-/* "host:port", as a Host header has it. */
+/* "host:port", as a Host header has it; an address of IPv6 stands in brackets there. */
 static void server_write(struct json_writer *w, struct str host)
 {
     size_t colon = str_find_last_char(host, ':');
     int64_t port;
     bool told = colon != SIZE_MAX && str_to_int64(str_slice(host, colon + 1, host.len), &port);
-    trace_text(w, "server.address", told ? str_slice(host, 0, colon) : host);
+    struct str address = told ? str_slice(host, 0, colon) : host;
+    if (str_starts(address, STR("[")) && str_ends(address, STR("]")))
+        address = str_slice(address, 1, address.len - 1);
+    trace_text(w, "server.address", address);
     if (told)
-        trace_int(w, "server.port", port);
+        trace_count(w, "server.port", port);
 }
 
 static void usage_write(struct json_writer *w, const struct chat_usage *u)
 {
-    trace_int(w, "gen_ai.usage.input_tokens", u->input_tokens);
-    trace_int(w, "gen_ai.usage.output_tokens", u->output_tokens);
+    trace_count(w, "gen_ai.usage.input_tokens", u->input_tokens);
+    trace_count(w, "gen_ai.usage.output_tokens", u->output_tokens);
     if (u->cached_tokens > 0)
-        trace_int(w, "gen_ai.usage.cache_read.input_tokens", u->cached_tokens);
+        trace_count(w, "gen_ai.usage.cache_read.input_tokens", u->cached_tokens);
     if (u->written_tokens > 0)
-        trace_int(w, "gen_ai.usage.cache_creation.input_tokens", u->written_tokens);
+        trace_count(w, "gen_ai.usage.cache_creation.input_tokens", u->written_tokens);
 }
 
 static void span_decide(const struct exchange *x, struct json_writer *w)
@@ -154,7 +157,7 @@ static void span_decide(const struct exchange *x, struct json_writer *w)
     trace_text(w, "weir.route", x->decision.route);
     trace_text(w, "weir.rule", x->decision.rule);
     trace_text(w, "weir.boundary", x->decision.boundary == EGRESS_BOUNDARY_ANY ? STR("any") : STR("local"));
-    trace_int(w, "weir.targets", (int64_t)x->decision.n_targets);
+    trace_count(w, "weir.targets", (int64_t)x->decision.n_targets);
     trace_span_end(w, &span);
 }
 
@@ -179,7 +182,7 @@ static int spans_engine(const struct exchange *x, uint64_t parent, int64_t end_n
             .start_ns = end_ns - parts[i].ns,
             .end_ns = end_ns};
         trace_span_begin(w, &span);
-        trace_int(w, "weir.tokens", parts[i].tokens);
+        trace_count(w, "weir.tokens", parts[i].tokens);
         trace_span_end(w, &span);
         end_ns -= parts[i].ns;
         n++;
@@ -216,7 +219,7 @@ static int span_attempt(const struct exchange *x, const struct attempt *a, struc
     if (a->measured.tokens > 0)
         trace_double(w, "weir.doubt", a->doubt);
     if (a->failure.status > 0)
-        trace_int(w, "http.response.status_code", a->failure.status);
+        trace_count(w, "http.response.status_code", a->failure.status);
     if (answered) {
         if (m)
             trace_text(w, "gen_ai.response.model", m->target.model);
@@ -253,7 +256,7 @@ static void span_root(const struct exchange *x, const struct chat_usage *usage, 
     request_write(w, x->request);
     stops_write(w, x);
     usage_write(w, usage);
-    trace_int(w, "http.response.status_code", x->client_gone ? 499 : x->failed ? x->failure.status : 200);
+    trace_count(w, "http.response.status_code", x->client_gone ? 499 : x->failed ? x->failure.status : 200);
     if (observe_id_may_leave(x)) /* a collector may be outside */
         trace_text(w, "weir.request_id", str_from(x->request_id));
     trace_text(w, "weir.api", x->api);

@@ -136,17 +136,19 @@ void trace_texts(struct json_writer *w, const char *key, const struct str *value
 
 void trace_int(struct json_writer *w, const char *key, int64_t value)
 {
-    if (value < 0)
-        return;
     attribute_begin(w, key);
     wide(w, "intValue", value);
     attribute_end(w);
 }
 
+void trace_count(struct json_writer *w, const char *key, int64_t value)
+{
+    if (value >= 0)
+        trace_int(w, key, value);
+}
+
 void trace_double(struct json_writer *w, const char *key, double value)
 {
-    if (!(value >= 0))
-        return;
     attribute_begin(w, key);
     json_member_double(w, "doubleValue", value);
     attribute_end(w);

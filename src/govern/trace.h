@@ -25,11 +25,13 @@ struct trace_span {
     int64_t start_ns, end_ns; /* since 1970 */
     struct str error;         /* empty: it went well */
 };
-/* One span: begin, its attributes, end. Attributes that are empty or negative are left out. */
+/* One span: begin, its attributes, end. Texts that are empty and counts below 0, which are
+ * not known, are left out. */
 void trace_span_begin(struct json_writer *w, const struct trace_span *s);
 void trace_text(struct json_writer *w, const char *key, struct str value);
 void trace_texts(struct json_writer *w, const char *key, const struct str *values, size_t n);
 void trace_int(struct json_writer *w, const char *key, int64_t value);
+void trace_count(struct json_writer *w, const char *key, int64_t value);
 void trace_double(struct json_writer *w, const char *key, double value);
 void trace_span_end(struct json_writer *w, const struct trace_span *s);
 

@@ -1,6 +1,7 @@
 // What operators see: metrics, request ids, the access log, traces.
 import assert from 'node:assert/strict';
 import http from 'node:http';
+import net from 'node:net';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -390,6 +391,29 @@ test('traces: an answer that was kept did not say how it ended', async () => {
       assert.equal(answer.headers.get('x-weir-cache'), id === 'first' ? 'miss' : 'hit');
       const span = await request(collector, id);
       assert.deepEqual(span.attributes['gen_ai.response.finish_reasons'], ['stop'], id);
+    }
+  });
+});
+
+test('traces: a seed and penalties below 0 were left out, an IPv6 address stood in its brackets', async () => {
+  await traced('', async (g, collector, c) => {
+    const server = net.createServer((socket) => socket.pipe(net.connect(c.port, '127.0.0.1')).pipe(socket));
+    await new Promise((done, fail) => server.once('error', fail).listen(0, '::1', done));
+    const six = await Gateway.start(
+      `telemetry: {otlp: "${collector.url}", sample: 1}
+providers: {six: {kind: openai, base_url: "http://[::1]:${server.address().port}/v1", zone: local}}
+models: [{name: m, provider: six}]
+`);
+    try {
+      const headers = { 'x-request-id': 'six' };
+      assert.equal((await six.chat('m', 'hi', { seed: -7, presence_penalty: -0.5 }, headers)).status, 200);
+      const root = await request(collector, 'six');
+      assert.deepEqual([root.attributes['gen_ai.request.seed'], root.attributes['gen_ai.request.presence_penalty']], [-7, -0.5]);
+      const attempt = children(collector, root).find((s) => s.attributes['server.address']);
+      assert.deepEqual([attempt.attributes['server.address'], attempt.attributes['server.port']], ['::1', server.address().port]);
+    } finally {
+      await six.stop();
+      server.close();
     }
   });
 });

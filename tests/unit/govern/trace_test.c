@@ -76,8 +76,9 @@ static void writes_a_span(void **state)
     trace_text(&w, "a", STR("x"));
     trace_text(&w, "left.out", STR_NONE);
     trace_int(&w, "b", 1LL << 60);
-    trace_int(&w, "left.out", -1);
-    trace_double(&w, "c", 0.5);
+    trace_count(&w, "left.out", -1);
+    trace_double(&w, "c", -0.5);
+    trace_int(&w, "d", -7);
     trace_span_end(&w, &span);
     trace_export_write(buf_str(&spans), "1.2", &out);
     assert_string_equal(out.data,
@@ -88,7 +89,8 @@ static void writes_a_span(void **state)
         "\\\"m\\\"\",\"kind\":3,\"startTimeUnixNano\":\"1795840180123000000\",\"endTimeUnixNano\":"
         "\"1795840180123000000\",\"attributes\":[{\"key\":\"error.type\",\"value\":{\"stringValue\":"
         "\"timeout\"}},{\"key\":\"a\",\"value\":{\"stringValue\":\"x\"}},{\"key\":\"b\",\"value\":{"
-        "\"intValue\":\"1152921504606846976\"}},{\"key\":\"c\",\"value\":{\"doubleValue\":0.5}}],\"status\":{"
+        "\"intValue\":\"1152921504606846976\"}},{\"key\":\"c\",\"value\":{\"doubleValue\":-0.5}},{"
+        "\"key\":\"d\",\"value\":{\"intValue\":\"-7\"}}],\"status\":{"
         "\"code\":2}}]}]}]}");
     buf_free(&spans);
     buf_free(&out);
