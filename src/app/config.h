@@ -148,7 +148,8 @@ struct str config_models_folder(const struct config *c);
 struct config_kept {
     struct str name, path;
 };
-size_t config_kept_list(const struct config *c, struct arena *a, struct config_kept **out);
+int config_kept_list(const struct config *c, struct arena *a, struct config_kept **out, size_t *n,
+    struct error *err) MUST_USE;
 /* Has a file come to models_dir, or gone? `mark` is then what models_dir_mark will be. */
 bool config_models_changed(const struct config *c, int64_t *mark);
 /* The policy of this configuration. */

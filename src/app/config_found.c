@@ -81,13 +81,17 @@ static bool is_named(const struct config *c, struct str path)
     return false;
 }
 
-size_t config_kept_list(const struct config *c, struct arena *a, struct config_kept **out)
+int config_kept_list(
+    const struct config *c, struct arena *a, struct config_kept **out, size_t *n, struct error *err)
 {
     const struct str folder = config_models_folder(c);
     struct dirent **entries;
-    size_t n = 0;
+    *n = 0;
     int count = c->models_dir.len > 0 ? 0 : scandir(folder.data, &entries, NULL, alphasort);
-    if (count <= 0) /* no such folder: nothing was fetched */
+    if (count < 0 && errno != ENOENT) /* without a folder nothing was fetched */
+        return error_set(
+            err, ERROR_IO, "cannot read the folder '" STR_FMT "': %s", STR_ARG(folder), strerror(errno));
+    if (count <= 0)
         return 0;
     *out = arena_alloc(a, (size_t)count * sizeof **out);
     for (int i = 0; i < count; i++) {
@@ -96,10 +100,10 @@ size_t config_kept_list(const struct config *c, struct arena *a, struct config_k
                          path = arena_printf(a, STR_FMT "/" STR_FMT, STR_ARG(folder), STR_ARG(file));
         free(entries[i]);
         if (found_name(file, &name) && !is_named(c, path))
-            (*out)[n++] = (struct config_kept){name, path};
+            (*out)[(*n)++] = (struct config_kept){name, path};
     }
     free(entries);
-    return n;
+    return 0;
 }
 
 bool config_models_changed(const struct config *c, int64_t *mark)

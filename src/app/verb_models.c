@@ -118,12 +118,14 @@ static int kept_print(const struct config *c, struct arena *a,
     int (*print)(const struct row *r, struct error *err), struct error *err)
 {
     struct config_kept *list;
-    const size_t n = config_kept_list(c, a, &list);
-    int rc = 0;
+    size_t n;
+    int rc = config_kept_list(c, a, &list, &n, err);
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = print(&(struct row){list[i].name, STR("not served"), list[i].path, file_bytes(list[i].path),
                        true, NULL},
             err);
+    if (rc)
+        return rc;
     if (n > 0)
         fprintf(stderr,
             "weir: clients may ask for what is served: 'models_dir: models' in weir.yaml serves the others\n");

@@ -389,6 +389,14 @@ test('what pull fetched was not among weir models', async () => {
   assert.deepEqual(models('--json').stdout.trim().split('\n').map((l) => JSON.parse(l).provider), ['local']);
 });
 
+test('a folder of models that cannot be read was taken for none', () => {
+  const odd = makeFolder();
+  writeFileSync(join(odd, 'models'), 'no folder');
+  const r = spawnSync(weir, ['models'], { cwd: odd, encoding: 'utf8', env: { PATH: process.env.PATH } });
+  assert.equal(r.status, 1);
+  assert.match(r.stderr, /cannot read the folder 'models': Not a directory/);
+});
+
 test('models that other programs keep are listed and run where they lie', async () => {
   const model = makeModel(folder), bytes = readFileSync(model), hex = sha256(bytes);
   const put = (path, content) => {
