@@ -313,6 +313,21 @@ test('models in the shape of the client that asks', { skip }, async () => {
     names.push(m.id);
   }
   assert.deepEqual(names, ['house', 'gpt', 'claude', 'gemini']);
+  // `limit` was passed over, and with it after_id and before_id.
+  const page = await client.models.list({ limit: 3 });
+  assert.deepEqual([page.data.map((m) => m.id), page.has_more, page.first_id, page.last_id], [names.slice(0, 3), true, 'house', 'claude']);
+  assert.deepEqual((await page.getNextPage()).data.map((m) => m.id), ['gemini']);
+  const all = [];
+  for await (const m of client.models.list({ limit: 1 })) all.push(m.id);
+  assert.deepEqual(all, names);
+  const back = await client.models.list({ limit: 2, before_id: 'gemini' });
+  assert.deepEqual([back.data.map((m) => m.id), back.has_more], [['gpt', 'claude'], true]);
+  const front = await client.models.list({ limit: 9, before_id: 'gpt' });
+  assert.deepEqual([front.data.map((m) => m.id), front.has_more], [['house'], false]);
+  const none = await client.models.list({ after_id: 'gemini' });
+  assert.deepEqual([none.data, none.has_more, none.first_id, none.last_id], [[], false, null, null]);
+  for (const wrong of [{ limit: 0 }, { limit: 1001 }, { after_id: 'nobody' }, { after_id: 'gpt', before_id: 'claude' }])
+    await assert.rejects(client.models.list(wrong), Anthropic.BadRequestError, JSON.stringify(wrong));
   assert.equal((await client.models.retrieve('claude')).display_name, 'claude');
   await assert.rejects(client.models.retrieve('nobody'), (e) => e instanceof Anthropic.NotFoundError && e.error.type === 'error');
   assert.equal((await openai.models.retrieve('claude')).object, 'model');
