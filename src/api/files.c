@@ -3,6 +3,8 @@
 #include "api/files.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "api/multipart.h"
 #include "base/clock.h"
@@ -93,12 +95,21 @@ static void list_write(
     json_object_end(w);
 }
 
+static void reverse(json_t *list)
+{
+    for (size_t i = 0, n = json_array_size(list); i < n; i++) {
+        json_t *last = json_incref(json_array_get(list, n - 1));
+        if (json_array_remove(list, n - 1) || json_array_insert_new(list, i, last))
+            abort();
+    }
+}
+
 void api_files_reply_list(const struct api_call *c, const char *of, const char *purpose)
 {
     struct buf out;
     struct json_writer w;
     int64_t limit = 20;
-    char key[64], after[96];
+    char key[64], after[96], order[8];
     const char *folder = api_files_folder(c);
     if (!folder)
         return;
@@ -107,9 +118,16 @@ void api_files_reply_list(const struct api_call *c, const char *of, const char *
         api_error(c, 400, STR("'limit' must be 1 to 10000"));
         return;
     }
+    snprintf(order, sizeof order, STR_FMT, STR_ARG(http_request_query(c->http, "order")));
+    if (order[0] && strcmp(order, "asc") != 0 && strcmp(order, "desc") != 0) {
+        api_error(c, 400, STR("'order' must be asc or desc"));
+        return;
+    }
     snprintf(after, sizeof after, STR_FMT, STR_ARG(str_slice(http_request_query(c->http, "after"), 0, 90)));
     snprintf(key, sizeof key, STR_FMT, STR_ARG(api_key_id(c)));
     json_t *list = shelf_list(folder, of, key);
+    if (strcmp(order, "asc") == 0)
+        reverse(list);
     size_t from = 0;
     for (size_t i = 0; i < json_array_size(list) && after[0]; i++)
         if (str_is(json_text(json_array_get(list, i), "id"), after))
@@ -132,6 +150,16 @@ struct str api_files_id(const struct api_call *c, const char *of, struct str *re
 
 /* ---- Sending one ---- */
 
+static int form_check(const struct multipart_part *parts, size_t n, struct error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!str_is(parts[i].name, "file") && !str_is(parts[i].name, "purpose"))
+            return error_set(err, ERROR_UNSUPPORTED,
+                "'" STR_FMT "' cannot be honoured: leave it out (files stay as long as 'retention' says)",
+                STR_ARG(str_slice(parts[i].name, 0, 80)));
+    return 0;
+}
+
 static int file_take(const struct api_call *c, const char *folder, json_t **about, struct error *err)
 {
     struct multipart_part parts[MULTIPART_PARTS_MOST];
@@ -139,6 +167,8 @@ static int file_take(const struct api_call *c, const char *folder, json_t **abou
     char id[64], key[64];
     int rc = multipart_read(
         http_request_header(c->http, "content-type"), http_request_body(c->http), parts, &n, err);
+    if (rc == 0)
+        rc = form_check(parts, n, err);
     if (rc)
         return rc;
     const struct multipart_part *file = multipart_find(parts, n, "file");

@@ -82,6 +82,25 @@ test('a long name of a file was cut inside a character, and refused for that', a
   assert.equal(file.filename, `a${'é'.repeat(127)}`);
 });
 
+test('files: a field of the form that changes something was dropped in silence, and the order of the list', { skip }, async () => {
+  const file = await openai.toFile(Buffer.from(chat('a')), 'in.jsonl');
+  await assert.rejects(client.files.create({ purpose: 'batch', file, expires_after: { anchor: 'created_at', seconds: 3600 } }),
+    (e) => e.status === 400 && /'expires_after\[anchor\]' cannot be honoured/.test(e.message));
+  const form = new FormData();
+  form.append('purpose', 'batch');
+  form.append('file', new Blob([chat('a')]), 'in.jsonl');
+  form.append('\u{1F600}'.repeat(40), 'x'); // more than the message tells of it
+  assert.equal((await fetch(`${gateway.url}/v1/files`, { method: 'POST', body: form })).status, 400);
+  for (let i = 0; i < 2; i++) await send(client, [chat('a')]);
+  const ids = async (order) => {
+    const list = [];
+    for await (const f of client.files.list({ order, limit: 1 })) list.push(f.id);
+    return list;
+  };
+  assert.deepEqual(await ids('asc'), (await ids('desc')).reverse());
+  await assert.rejects(client.files.list({ order: 'some' }), OpenAI.BadRequestError);
+});
+
 test('a batch: results and errors, each under its own id', { skip }, async () => {
   const file = await send(client, [chat('a'), chat('b', 'house'), chat('c', 'nobody'), '{"custom_id":"d"}', 'nonsense', chat('a'),
     chat('x'.repeat(1e6))]); // and that was told again in full
