@@ -434,21 +434,41 @@ int api_openai_chat_read(struct arena *a, struct str body, struct chat_request *
     return rc ? rc : api_openai_chat_tree_read(a, root, out, err);
 }
 
-/* A text, or its tokens; each may stand in a list of one. */
-static int prompt_read(struct arena *a, const json_t *prompt, struct chat_request *r, struct error *err)
+/* A text, or its tokens. */
+static int prompt_read(struct arena *a, const json_t *prompt, struct chat_input *out, struct error *err)
 {
-    size_t n = json_array_size(prompt);
-    if (n == 1 && !json_is_integer(json_array_get(prompt, 0)))
-        return prompt_read(a, json_array_get(prompt, 0), r, err);
-    r->has_prompt = true;
-    r->prompt = json_str(prompt);
+    *out = (struct chat_input){.text = json_str(prompt)};
     if (json_is_string(prompt))
         return 0;
-    if (n > 1 && !json_is_integer(json_array_get(prompt, 0)))
-        return error_set(err, ERROR_UNSUPPORTED, "'prompt' has %zu prompts: send them one at a time", n);
-    if (!api_ids_read(a, prompt, &r->prompt_ids, &r->n_prompt_ids))
-        return error_set(err, ERROR_INVALID, "'prompt' must be a string or a list of token ids");
-    return r->prompt_ids ? 0 : error_set(err, ERROR_MEMORY, "no memory for the request");
+    if (!api_ids_read(a, prompt, &out->ids, &out->n_ids))
+        return error_set(
+            err, ERROR_INVALID, "'prompt' must be a string, a list of token ids, or a list of such prompts");
+    return out->ids ? 0 : error_set(err, ERROR_MEMORY, "no memory for the request");
+}
+
+static int prompts_read(struct arena *a, const json_t *prompt, struct chat_request *r, struct error *err)
+{
+    bool list = json_array_size(prompt) > 0 && !json_is_integer(json_array_get(prompt, 0));
+    size_t n = list ? json_array_size(prompt) : 1;
+    if (n * (size_t)r->n > CHAT_ANSWERS_MAX)
+        return error_set(err, ERROR_INVALID,
+            "'prompt' has %zu prompts: at most %d answers can be asked for at once", n, CHAT_ANSWERS_MAX);
+    r->inputs = arena_alloc(a, n * sizeof *r->inputs);
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = prompt_read(a, list ? json_array_get(prompt, i) : prompt, &r->inputs[i], err);
+    if (rc)
+        return rc;
+    r->has_prompt = true;
+    r->n *= (int32_t)n;
+    if (n > 1) {
+        r->n_inputs = n;
+        return 0;
+    }
+    r->prompt = r->inputs->text;
+    r->prompt_ids = r->inputs->ids;
+    r->n_prompt_ids = r->inputs->n_ids;
+    return 0;
 }
 
 int api_openai_completion_read(struct arena *a, struct str body, struct chat_request **out, struct error *err)
@@ -462,9 +482,7 @@ int api_openai_completion_read(struct arena *a, struct str body, struct chat_req
     if (rc)
         return rc;
     struct chat_request *r = *out;
-    rc = prompt_read(a, json_object_get(root, "prompt"), r, err);
-    if (rc == 0)
-        rc = json_get_str(root, "suffix", &r->suffix, err);
+    rc = json_get_str(root, "suffix", &r->suffix, err);
     if (rc == 0)
         rc = json_get_bool(root, "echo", false, &r->echo, err);
     if (rc == 0)
@@ -472,6 +490,8 @@ int api_openai_completion_read(struct arena *a, struct str body, struct chat_req
     if (rc == 0 && best_of != r->n)
         rc = error_set(err, best_of < r->n ? ERROR_INVALID : ERROR_UNSUPPORTED,
             "'best_of' must be as large as 'n': answers are not chosen among");
+    if (rc == 0)
+        rc = prompts_read(a, json_object_get(root, "prompt"), r, err);
     if (rc == 0)
         rc = json_get_int(root, "logprobs", -1, 0, CHAT_TOP_LOGPROBS_MAX, &logprobs, err);
     if (rc)

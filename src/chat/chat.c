@@ -188,7 +188,7 @@ static int visit_sampling(const struct walk *w, const struct chat_sampling *s)
 
 static int visit_inputs(const struct walk *w, const struct chat_request *r)
 {
-    const char *name = r->kind == CHAT_KIND_RERANK ? "documents" : "input";
+    const char *name = r->kind == CHAT_KIND_RERANK ? "documents" : r->has_prompt ? "prompt" : "input";
     int rc = visit_text(w, STR("query"), r->query);
     for (size_t i = 0; i < r->n_inputs && rc == 0; i++)
         rc = visit_text(w, arena_printf(r->arena, "%s[%zu]", name, i), r->inputs[i].text);

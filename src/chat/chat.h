@@ -166,7 +166,8 @@ struct chat_request {
     int parallel_tool_calls;     /* -1 unset, 0, 1 */
     struct chat_sampling sampling;
     int64_t max_tokens;   /* -1 unset */
-    int32_t n;            /* choices, 1..CHAT_CHOICES_MAX; each has a seed of its own: seed, seed + 1, ... */
+    int32_t n; /* choices, 1..CHAT_CHOICES_MAX; each has a seed of its own: seed, seed + 1, ... Of several
+                  prompts: of all together, 1..CHAT_ANSWERS_MAX, those of the first one first */
     bool logprobs;        /* TEXT comes with the tokens that it is made of */
     int32_t top_logprobs; /* and so many alternatives for each, 0..CHAT_TOP_LOGPROBS_MAX */
     int32_t measure; /* of so many tokens at the beginning MEASURE comes too, where the engine answers; 0: of
@@ -194,7 +195,8 @@ struct chat_request {
     const json_t *native;   /* of another shape: the members as they came for which a target of the same shape
                                has words of its own, in place of `vendor`; NULL if none */
     struct str only_native; /* the first of them that nothing here says: other targets refuse it by name */
-    struct chat_input *inputs; /* EMBED: a vector of each; RERANK: the documents, all texts */
+    struct chat_input *inputs; /* EMBED: a vector of each; RERANK: the documents, all texts; ANSWER, beside
+                                  has_prompt: several prompts instead of `prompt` */
     size_t n_inputs;
     int64_t dimensions; /* EMBED: how many values a vector has; 0: as many as the model makes */
     bool unscaled;    /* EMBED: as the model makes them, else with a length of 1 where the target does that */
@@ -207,7 +209,7 @@ struct chat_request {
     size_t n_headers;
 };
 
-enum { CHAT_CHOICES_MAX = 16, CHAT_TOP_LOGPROBS_MAX = 20, CHAT_MEASURE_MAX = 256 };
+enum { CHAT_CHOICES_MAX = 16, CHAT_ANSWERS_MAX = 128, CHAT_TOP_LOGPROBS_MAX = 20, CHAT_MEASURE_MAX = 256 };
 
 void chat_sampling_init(struct chat_sampling *s); /* everything unset */
 /* A zeroed request in its own arena with every number unset; one choice. */

@@ -46,7 +46,7 @@ static void begin(struct leg *leg)
 static bool begin_again(struct leg *leg, const struct chat_failure *failure)
 {
     struct exchange *x = leg->x;
-    if (x->request->stream || !x->client.again || !failure->retryable || x->cascade.state != CASCADE_OFF)
+    if (x->request->stream || !x->client.again || x->cascade.state != CASCADE_OFF)
         return false;
     x->winner = x->counted = NULL;
     x->first_token_ms = -1;

@@ -60,7 +60,8 @@ void leg_usage(const struct leg *leg, bool complete, struct chat_usage *out)
     bool output_unknown =
         out->output_tokens < 0 || ((!complete || out->goes_on) && out->output_tokens < heard);
     if (input_unknown)
-        out->input_tokens = router_tokens(leg->x->request);
+        out->input_tokens = router_tokens(leg->x->request) *
+                            (leg->model ? provider_readings(&leg->model->target, leg->x->request) : 1);
     if (output_unknown)
         out->output_tokens = heard;
     out->estimated = input_unknown || (output_unknown && leg->drawn < 0);
@@ -280,6 +281,7 @@ static int call_start(struct leg *leg, struct error *err)
         .model = &leg->model->target,
         .request = masked ? masked->request : x->request,
         .whole = leg->whole,
+        .one_call = leg->model->limits.max_in_flight > 0, /* it has one place there */
         .connect_timeout_ms = leg->model->patience.connect_ms,
         .sink = {on_event, leg}};
     start.n_headers = observe_headers(leg, start.headers);

@@ -37,8 +37,8 @@ void observe_decided(struct exchange *x)
 
 void observe_stopped(struct exchange *x, enum chat_stop stop)
 {
-    if (x->seen.n_stops < CHAT_CHOICES_MAX)
-        x->seen.stops[x->seen.n_stops++] = stop;
+    if (x->seen.n_stops < CHAT_ANSWERS_MAX)
+        x->seen.stops[x->seen.n_stops++] = (unsigned char)stop;
 }
 
 void observe_piece(struct exchange *x, int64_t now_ns)

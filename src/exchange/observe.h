@@ -25,7 +25,7 @@ struct exchange_seen {
     uint64_t root;   /* our span for the request */
     int64_t wall_ns; /* what makes dates of the monotonic clock */
     size_t n_stops;  /* choices that have ended, in that order, and how */
-    enum chat_stop stops[CHAT_CHOICES_MAX];
+    unsigned char stops[CHAT_ANSWERS_MAX];
 };
 
 void observe_begin(struct exchange *x, const struct exchange_origin *origin);

@@ -113,7 +113,7 @@ static void stops_write(struct json_writer *w, const struct exchange *x)
         [CHAT_STOP_FILTER] = "content_filter",
         [CHAT_STOP_STRING] = "stop",
         [CHAT_STOP_PAUSE] = "pause"};
-    struct str reasons[CHAT_CHOICES_MAX];
+    struct str reasons[CHAT_ANSWERS_MAX];
     for (size_t i = 0; i < x->seen.n_stops; i++)
         reasons[i] = str_from(names[x->seen.stops[i]]);
     trace_texts(w, "gen_ai.response.finish_reasons", reasons, x->seen.n_stops);

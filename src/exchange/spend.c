@@ -86,7 +86,8 @@ static int64_t cost_of(const struct leg *leg)
     int64_t estimated = spend_prompt_tokens(x);
     double counted = pace_tokens(leg->model->pace, estimated);
     const struct chat_usage usage = {
-        .input_tokens = counted > (double)estimated ? (int64_t)counted : estimated,
+        .input_tokens = (counted > (double)estimated ? (int64_t)counted : estimated) *
+                        provider_readings(&leg->model->target, x->request),
         .output_tokens = output_of(x)};
     if (worst.cache_write > worst.input)
         worst.input = worst.cache_write; /* a prompt may be written to the provider's cache */

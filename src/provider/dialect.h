@@ -29,6 +29,8 @@ struct provider_dialect {
     size_t (*sign)(struct arena *a, const struct provider *p, const struct egress_request *request,
         struct egress_header *out);
     bool whole; /* can be asked for the answer at once */
+    /* How many texts it embeds in one call (several.c makes several); NULL: any number. */
+    size_t (*at_once)(const struct provider_model *m);
     /* Does it continue a bare prompt? NULL, false: it is sent one as what the user says. */
     bool (*continues)(const struct provider_model *m);
 };

@@ -295,11 +295,14 @@ const struct provider_dialect provider_rerank_openai = {.supports = rerank_suppo
 
 static int gemini_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
-    enum { AT_ONCE = 100 };
     int rc = provider_check_members("Gemini", CHAT_SHAPE_GEMINI, NULL, r, err);
-    if (rc == 0 && r->n_inputs > AT_ONCE)
-        rc = error_set(err, ERROR_UNSUPPORTED, "Gemini takes at most %d inputs at once: send fewer", AT_ONCE);
     return rc ? rc : check_inputs(m, r, false, err);
+}
+
+static size_t gemini_at_once(const struct provider_model *m)
+{
+    (void)m;
+    return 100;
 }
 
 /* The name that a request of the batch repeats. */
@@ -358,7 +361,8 @@ const struct provider_dialect provider_embed_gemini = {.supports = gemini_suppor
     .encode = gemini_encode,
     .path = gemini_path,
     .headers = provider_gemini_headers,
-    .event = gemini_event};
+    .event = gemini_event,
+    .at_once = gemini_at_once};
 
 /* ---- Ollama's /api/embed, and /api/embeddings, whose one vector is not scaled ---- */
 
@@ -433,17 +437,18 @@ static int bedrock_supports(const struct provider_model *m, const struct chat_re
 {
     static const char *const honoured[] = {"input_type", NULL};
     bool titan = is_titan(m);
-    size_t at_once = titan ? 1 : 96;
     if (!titan && str_find(m->model, STR("cohere.embed")) == SIZE_MAX)
         return error_set(err, ERROR_UNSUPPORTED,
             "Bedrock's '" STR_FMT
             "' is not asked for embeddings: amazon.titan-embed-text* and cohere.embed* are",
             STR_ARG(m->model));
     int rc = provider_check_members("Bedrock", CHAT_SHAPE_BEDROCK, titan ? NULL : honoured, r, err);
-    if (rc == 0 && r->n_inputs > at_once)
-        rc = error_set(err, ERROR_UNSUPPORTED, "'" STR_FMT "' takes at most %zu inputs at once: send fewer",
-            STR_ARG(m->model), at_once);
     return rc ? rc : check_inputs(m, r, false, err);
+}
+
+static size_t bedrock_at_once(const struct provider_model *m)
+{
+    return is_titan(m) ? 1 : 96;
 }
 
 static int bedrock_encode(
@@ -501,4 +506,5 @@ const struct provider_dialect provider_embed_bedrock = {.supports = bedrock_supp
     .path = bedrock_path,
     .headers = bedrock_headers,
     .event = bedrock_event,
-    .sign = provider_bedrock_sign};
+    .sign = provider_bedrock_sign,
+    .at_once = bedrock_at_once};

@@ -167,11 +167,6 @@ bool provider_is_inside(const struct provider *p)
     return !p->target || egress_target_zone(p->target) == EGRESS_ZONE_LOCAL;
 }
 
-int provider_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
-{
-    return m->provider->ops->supports(m, r, err);
-}
-
 enum { WHOLE_TOKENS_MAX = 8192 };
 
 bool provider_answers_whole(const struct provider_model *m, const struct chat_request *r)
@@ -180,11 +175,6 @@ bool provider_answers_whole(const struct provider_model *m, const struct chat_re
     const struct provider_dialect *d = p->ops->dialects[r->kind];
     int64_t most = r->max_tokens >= 0 ? r->max_tokens : m->max_output;
     return d && d->whole && p->answer_timeout_ms > 0 && most <= WHOLE_TOKENS_MAX;
-}
-
-int provider_call_start(const struct provider_start *s, struct provider_call **out, struct error *err)
-{
-    return s->model->provider->ops->start(s, out, err);
 }
 
 void provider_call_pause(struct provider_call *c, bool paused)

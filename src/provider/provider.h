@@ -60,6 +60,7 @@ struct provider_start {
     const struct provider_model *model;
     const struct chat_request *request; /* lives until the call is closed */
     bool whole;                         /* ask for the answer at once, not for a stream */
+    bool one_call; /* where it takes several (several.c): no two at a time */
     int64_t connect_timeout_ms;         /* 0: the provider's */
     struct egress_header headers[2];    /* to be sent beside its own: ids, never content */
     size_t n_headers;
@@ -69,6 +70,9 @@ struct provider_start {
 /* Can this target honour the request as it stands? ERROR_UNSUPPORTED names what it cannot. */
 int provider_supports(
     const struct provider_model *m, const struct chat_request *r, struct error *err) MUST_USE;
+/* How often it reads the prompt, and counts it: for each answer where it gives one at a time (several.c),
+ * else once. */
+int32_t provider_readings(const struct provider_model *m, const struct chat_request *r);
 /* May it be asked for the whole answer at once? A server may still stream; and not where the answer may be
  * long, for a connection on which nothing comes for minutes is often broken in between. */
 bool provider_answers_whole(const struct provider_model *m, const struct chat_request *r);

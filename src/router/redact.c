@@ -460,7 +460,7 @@ static struct str first_question(const struct chat_request *r)
     for (size_t i = 0; i < r->n_messages; i++)
         if (r->messages[i].role == CHAT_USER && r->messages[i].n_parts > 0)
             return str_slice(r->messages[i].parts[0].text, 0, QUESTION_BYTES);
-    return str_slice(r->prompt, 0, QUESTION_BYTES);
+    return str_slice(r->n_inputs > 0 ? r->inputs[0].text : r->prompt, 0, QUESTION_BYTES);
 }
 
 static int request_mask(

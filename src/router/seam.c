@@ -195,14 +195,15 @@ static int message_look(const struct walk *w, size_t index, struct tail *spaced,
     return rc;
 }
 
-/* Texts to embed are mostly one document cut into pieces, anywhere. */
+/* Texts to embed are mostly one document cut into pieces, anywhere; several prompts may be. */
 static int inputs_look(const struct walk *w)
 {
     const struct chat_request *r = w->request;
     struct tail spaced = {.len = 0}, glued = {.len = 0};
     int rc = 0;
-    for (size_t i = 0; i < r->n_inputs && r->kind == CHAT_KIND_EMBED && rc == 0; i++) {
-        struct str where = arena_printf(r->arena, "input[%zu]", i), next = r->inputs[i].text;
+    for (size_t i = 0; i < r->n_inputs && r->kind != CHAT_KIND_RERANK && rc == 0; i++) {
+        struct str where = chat_place(r->arena, r->has_prompt ? "prompt[" : "input[", i, "]"),
+                   next = r->inputs[i].text;
         rc = tail_look(w, where, &glued, next, "");
         if (rc == 0)
             rc = tail_look(w, where, &spaced, next, " ");

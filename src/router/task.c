@@ -32,7 +32,7 @@ struct str facts_question(const struct chat_request *r, size_t most)
     const struct chat_message *m = r->has_prompt ? NULL : last_user(r);
     if (r->kind == CHAT_KIND_RERANK)
         return str_slice(r->query, 0, most);
-    if (r->kind != CHAT_KIND_ANSWER)
+    if (r->kind != CHAT_KIND_ANSWER || (r->has_prompt && r->n_inputs > 0))
         return r->n_inputs ? str_slice(r->inputs[0].text, 0, most) : STR_NONE;
     if (!m)
         return str_slice(r->prompt, 0, most);

@@ -269,7 +269,7 @@ test('openai -> claude: reasoning, formats and tools become its own', { skip }, 
   assert.equal(loose.choices[0].finish_reason, 'stop');
   assert.equal(loose.choices[0].message.tool_calls, undefined);
   cloud.behaviour = {};
-  await assert.rejects(create({ n: 2 }), (e) => e instanceof OpenAI.BadRequestError && /'n'/.test(e.message));
+  await assert.rejects(create({ logprobs: true }), (e) => e instanceof OpenAI.BadRequestError && /'logprobs'/.test(e.message));
 });
 
 test('openai -> claude: cache writes and reads are counted', { skip }, async () => {

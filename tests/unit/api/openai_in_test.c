@@ -214,6 +214,11 @@ static void reads_completions(void **state)
         assert_int_equal(api_openai_completion_read(a, str_from(bad[i]), &r, &err), ERROR_INVALID);
         assert_non_null(strstr(err.message, "'prompt' must be a string"));
     }
+    /* Lists of prompts were refused. */
+    static const char several[] = "{\"model\":\"m\",\"prompt\":[\"Once\",[7,8]],\"n\":3}";
+    assert_int_equal(api_openai_completion_read(a, str_from(several), &r, &err), 0);
+    assert_true(r->has_prompt && r->n == 6 && r->n_inputs == 2 && r->prompt.len == 0 && !r->prompt_ids);
+    assert_true(str_is(r->inputs[0].text, "Once") && r->inputs[1].n_ids == 2 && r->inputs[1].ids[1] == 8);
     arena_free(a);
 }
 
@@ -347,7 +352,8 @@ static void names_what_it_refuses(void **state)
         {HEAD "\"stream\":\"yes\"}", "'stream' must be true or false"},
         {HEAD "\"stream_options\":1}", "'stream_options' must be an object"},
         {HEAD "\"stream_options\":{\"include_usage\":1}}", "'include_usage' must be true or false"},
-        {HEAD "\"stream_options\":{\"include_obfuscation\":1}}", "'include_obfuscation' must be true or false"},
+        {HEAD "\"stream_options\":{\"include_obfuscation\":1}}",
+            "'include_obfuscation' must be true or false"},
         {HEAD "\"user\":1}", "'user' must be a string"},
         {HEAD "\"user\":\"a\",\"user\":\"b\"}", "duplicate"},
     };
