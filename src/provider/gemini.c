@@ -60,11 +60,11 @@ static bool thinks(struct str model)
     return str_find(model, STR("gemini-2.5")) != SIZE_MAX || str_find(model, STR("gemini-3")) != SIZE_MAX;
 }
 
-/* Like provider_check_request, but several answers can be had. */
+/* Like provider_check_request, but several answers and their tokens' probabilities can be had. */
 static int check_request(const char *const *honoured, const struct chat_request *r, struct error *err)
 {
-    static const char *const known[] = {
-        "n", "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repeat_last_n", NULL};
+    static const char *const known[] = {"n", "logprobs", "temperature", "top_p", "top_k", "presence_penalty",
+        "frequency_penalty", "repeat_last_n", NULL};
     const char *beyond = provider_beyond(r, known);
     if (r->has_prompt)
         return error_set(err, ERROR_UNSUPPORTED, "%s continues no bare prompt: send messages", vendor);
@@ -219,6 +219,10 @@ static void write_settings(
         json_member_int(w, "seed", s->seed);
     if (r->n > 1)
         json_member_int(w, "candidateCount", r->n);
+    if (r->logprobs)
+        json_member_bool(w, "responseLogprobs", true);
+    if (r->logprobs && r->top_logprobs > 0)
+        json_member_int(w, "logprobs", r->top_logprobs);
     if (fabs(s->presence_penalty) > 0)
         json_member_double(w, "presencePenalty", s->presence_penalty);
     if (fabs(s->frequency_penalty) > 0)

@@ -3,6 +3,7 @@
  *   {candidates: [{content: {parts: [...]}, finishReason}], usageMetadata, modelVersion, responseId} ...
  *
  * No event says that it is the last: the answer ends where its bytes do, complete if a finishReason came. */
+#include <math.h>
 #include <stdio.h>
 
 #include "base/limits.h"
@@ -66,14 +67,75 @@ static int take_call(
     return provider_answer_call(a, id, name, json_item_get(call, "args"), err);
 }
 
-static int take_part(
-    struct provider_answer *a, const struct json_item *part, struct str answer, struct error *err)
+static struct chat_token token_of(const json_t *candidate)
+{
+    const json_t *logprob = json_object_get(candidate, "logProbability");
+    return (struct chat_token){.text = json_text(candidate, "token"),
+        .logprob = json_is_number(logprob) ? json_number_value(logprob) : -INFINITY};
+}
+
+/* {"chosenCandidates": [{token, logProbability}], "topCandidates": [{"candidates": [likewise]}]}, an entry
+ * for each token. */
+static int tokens_read(
+    struct arena *arena, const json_t *result, struct chat_token **out, size_t *n, struct error *err)
+{
+    const json_t *chosen = json_object_get(result, "chosenCandidates"),
+                 *tops = json_object_get(result, "topCandidates");
+    *n = json_array_size(chosen);
+    struct chat_token *tokens = *out = arena_try_array(arena, struct chat_token, *n + 1);
+    if (!tokens || *n > LIMIT_TOKENS)
+        return error_set(err, ERROR_LIMIT, "it has too many log-probabilities");
+    for (size_t i = 0; i < *n; i++) {
+        const json_t *top = json_object_get(json_array_get(tops, i), "candidates");
+        size_t most = json_array_size(top) < LIMIT_TOP_LOGPROBS ? json_array_size(top) : LIMIT_TOP_LOGPROBS;
+        struct chat_token *others = arena_try_array(arena, struct chat_token, most + 1);
+        if (!others)
+            return error_set(err, ERROR_MEMORY, "no memory for log-probabilities");
+        for (size_t k = 0; k < most; k++)
+            others[k] = token_of(json_array_get(top, k));
+        tokens[i] = token_of(json_array_get(chosen, i));
+        tokens[i].top = others;
+        tokens[i].n_top = most;
+    }
+    return 0;
+}
+
+/* Text that log-probabilities come with. */
+static int take_logprobs(
+    struct provider_answer *a, struct str text, const struct json_item *item, struct error *err)
+{
+    json_t *result;
+    struct chat_token *tokens;
+    size_t n;
+    int rc = json_read(item->text, &result, err);
+    if (rc)
+        return rc;
+    struct arena *arena = arena_create(LIMIT_REQUEST_MEMORY);
+    rc = tokens_read(arena, result, &tokens, &n, err);
+    if (rc == 0)
+        provider_answer_tokens(a, text, tokens, n);
+    arena_free(arena);
+    json_decref(result);
+    return rc;
+}
+
+/* `logprobs`: of all text of the event, told with the first; NULL afterwards. */
+static int take_part(struct provider_answer *a, const struct json_item *part, struct str answer,
+    const struct json_item **logprobs, struct error *err)
 {
     const struct json_item *call = json_item_get(part, "functionCall");
-    if (json_item_is(json_item_get(part, "thought"), JSON_ITEM_TRUE))
-        provider_answer_reasoning(a, json_item_text(part, "text"));
-    else
-        provider_answer_text(a, json_item_text(part, "text"));
+    struct str text = json_item_text(part, "text");
+    int rc = 0;
+    if (json_item_is(json_item_get(part, "thought"), JSON_ITEM_TRUE)) {
+        provider_answer_reasoning(a, text);
+    } else if (text.len > 0 && json_item_is(*logprobs, JSON_ITEM_OBJECT)) {
+        rc = take_logprobs(a, text, *logprobs, err);
+        *logprobs = NULL;
+    } else {
+        provider_answer_text(a, text);
+    }
+    if (rc)
+        return rc;
     if (json_item_get(part, "inlineData") || json_item_get(part, "fileData"))
         return error_set(err, ERROR_INVALID, "it holds an image or a file, not only text");
     return json_item_is(call, JSON_ITEM_OBJECT) ? take_call(a, part, answer, err) : 0;
@@ -82,7 +144,8 @@ static int take_part(
 static int take_candidate(
     struct provider_answer *a, const struct json_item *candidate, struct str answer, struct error *err)
 {
-    const struct json_item *parts = json_item_get(json_item_get(candidate, "content"), "parts");
+    const struct json_item *parts = json_item_get(json_item_get(candidate, "content"), "parts"),
+                           *logprobs = json_item_get(candidate, "logprobsResult");
     int rc = 0;
     if (!json_item_is(candidate, JSON_ITEM_OBJECT))
         return error_set(err, ERROR_INVALID, "its 'candidates' hold no objects");
@@ -90,7 +153,7 @@ static int take_candidate(
     if (!provider_answer_choose(a, index < 0 ? 0 : index)) /* more than were asked for */
         return 0;
     json_item_each(part, parts)
-        rc = rc ? rc : take_part(a, part, answer, err);
+        rc = rc ? rc : take_part(a, part, answer, &logprobs, err);
     return rc ? rc : take_finish(a, json_item_text(candidate, "finishReason"), err);
 }
 

@@ -55,6 +55,22 @@ async function both(theirs, ours) {
 test('a question', { skip }, () =>
   both({ contents: 'Tell me.' }, { messages: [{ role: 'user', content: 'Tell me.' }] }));
 
+test('log-probabilities were refused', { skip }, async () => {
+  const messages = [{ role: 'user', content: 'Tell me.' }];
+  await both({ contents: 'Tell me.', config: { responseLogprobs: true, logprobs: 2 } }, { messages, logprobs: true, top_logprobs: 2 });
+  await both({ contents: 'Tell me.', config: { responseLogprobs: true } }, { messages, logprobs: true });
+  const chosen = [{ token: 'It', tokenId: 1, logProbability: -0.25 }, { token: ' rains', tokenId: 2, logProbability: -1 }];
+  const logprobsResult = { chosenCandidates: chosen, topCandidates: chosen.map((c) => ({ candidates: [c, { token: 'x', logProbability: -3 }] })) };
+  cloud.behaviour = { handle: (request, response) => response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({
+    candidates: [{ index: 0, content: { role: 'model', parts: [{ text: 'It rains' }] }, finishReason: 'STOP', avgLogprobs: -0.6, logprobsResult }],
+    usageMetadata: { promptTokenCount: 3, candidatesTokenCount: 2 } })) };
+  const r = await gateway.chat('gemini', 'hi', { logprobs: true, top_logprobs: 2 });
+  assert.equal(r.body.choices[0].message.content, 'It rains');
+  assert.deepEqual(r.body.choices[0].logprobs.content.map((t) => [t.token, t.logprob, t.top_logprobs.map((o) => [o.token, o.logprob])]),
+    [['It', -0.25, [['It', -0.25], ['x', -3]]], [' rains', -1, [[' rains', -1], ['x', -3]]]]);
+  cloud.behaviour = {};
+});
+
 test('instructions, turns, sampling, an image', { skip }, () =>
   both(
     {
