@@ -265,8 +265,13 @@ static void nothing_here(const struct api_call *c)
     endpoint_find(method, str_from(v1), &fits);
     struct buf text;
     buf_init(&text, 256);
-    buf_appendf(&text, "there is nothing at this path: %s%s",
-        fits ? "did you mean " : "the README lists the endpoints", fits ? v1 : "");
+    if (str_starts(path, STR("/v1/messages/batches")))
+        buf_append_text(&text,
+            "message batches are not served: send the requests one by one, or as a batch of "
+            "OpenAI's to /v1/files and /v1/batches");
+    else
+        buf_appendf(&text, "there is nothing at this path: %s%s",
+            fits ? "did you mean " : "the README lists the endpoints", fits ? v1 : "");
     api_error(c, 404, buf_str(&text));
     buf_free(&text);
 }

@@ -101,6 +101,12 @@ test('files: a field of the form that changes something was dropped in silence, 
   await assert.rejects(client.files.list({ order: 'some' }), OpenAI.BadRequestError);
 });
 
+test("Anthropic's message batches are refused in words", async () => {
+  const r = await gateway.post('/v1/messages/batches', { requests: [] }, { 'anthropic-version': '2023-06-01' });
+  assert.deepEqual([r.status, r.body.type, r.body.error.type], [404, 'error', 'not_found_error']);
+  assert.match(r.body.error.message, /message batches are not served: .*\/v1\/batches/);
+});
+
 test('a batch: results and errors, each under its own id', { skip }, async () => {
   const file = await send(client, [chat('a'), chat('b', 'house'), chat('c', 'nobody'), '{"custom_id":"d"}', 'nonsense', chat('a'),
     chat('x'.repeat(1e6))]); // and that was told again in full
