@@ -85,12 +85,17 @@ test("Titan's and Cohere's embeddings", async () => {
   assert.deepEqual(two.body.data.map((d) => d.embedding), [[1, 0.5], [3, 0.5]]);
   assert.equal(cloud.requests.at(-1).body.input_type, 'search_document');
   const sent = cloud.requests.length;
-  for (const [model, input, says] of [['titan', ['a', 'b'], /at most 1/], ['nova', 'a', /cohere\.embed/], ['cohere', Array(97).fill('a'), /at most 96/]]) {
-    const r = await embed(model, input);
-    assert.equal(r.status, 400, JSON.stringify(r.body));
-    assert.match(r.body.error.message, says);
-  }
+  const nova = await embed('nova', 'a');
+  assert.equal(nova.status, 400, JSON.stringify(nova.body));
+  assert.match(nova.body.error.message, /cohere\.embed/);
   assert.equal(cloud.requests.length, sent);
+  const calls = async (model, input) => {
+    const r = await embed(model, input, { encoding_format: 'float' });
+    assert.deepEqual(r.body.data.map((d) => d.embedding[0]), input.map((t) => t.length), JSON.stringify(r.body));
+    return cloud.requests.length;
+  };
+  assert.equal(await calls('titan', ['a', 'bcd', 'ef']), sent + 3, 'each signed by itself');
+  assert.equal(await calls('cohere', Array.from({ length: 97 }, (_, i) => 'a'.repeat(1 + (i % 7)))), sent + 5);
 });
 
 test('tools by the stream, and their results sent back', async () => {
