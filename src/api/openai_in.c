@@ -135,8 +135,8 @@ static int role_read(struct str name, enum chat_role *out, struct error *err)
 static int message_read(struct arena *a, const json_t *item, struct chat_message *m, struct error *err)
 {
     static const char *const known[] = {
-        "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", NULL};
-    struct str role;
+        "role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", NULL};
+    struct str role, reasoning;
     if (!json_is_object(item))
         return error_set(err, ERROR_INVALID, "must be an object");
     int rc = json_get_str(item, "role", &role, err);
@@ -148,6 +148,10 @@ static int message_read(struct arena *a, const json_t *item, struct chat_message
         rc = json_get_str(item, "tool_call_id", &m->tool_call_id, err);
     if (rc == 0)
         rc = json_get_str(item, "reasoning_content", &m->reasoning, err);
+    if (rc == 0)
+        rc = json_get_str(item, "reasoning", &reasoning, err); /* OpenRouter's name of it */
+    if (rc == 0 && m->reasoning.len == 0)
+        m->reasoning = reasoning;
     if (rc == 0)
         rc = content_read(a, json_object_get(item, "content"), m, err);
     if (rc == 0)

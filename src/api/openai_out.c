@@ -15,6 +15,8 @@ void openai_answer_init(struct openai_answer *a, bool completion, const struct c
         .include_usage = r->include_usage,
         .obfuscation = r->obfuscation,
         .with_logprobs = r->logprobs,
+        .reasoning_too =
+            json_object_get(r->vendor, "reasoning") || json_object_get(r->vendor, "include_reasoning"),
         .n_choices = (uint32_t)r->n};
     rand_id(completion ? "cmpl-" : "chatcmpl-", a->id, sizeof a->id);
     a->created_s = clock_wall_rough_ms() / 1000;
@@ -165,7 +167,7 @@ static void tool_call_write(
     json_object_end(w);
 }
 
-static void message_write(const struct openai_choice *a, struct json_writer *w)
+static void message_write(const struct openai_choice *a, bool reasoning_too, struct json_writer *w)
 {
     json_key(w, "message");
     json_object_begin(w);
@@ -182,6 +184,8 @@ static void message_write(const struct openai_choice *a, struct json_writer *w)
         json_write_null(w);
     if (a->reasoning.len)
         json_member_str(w, "reasoning_content", buf_str(&a->reasoning));
+    if (a->reasoning.len && reasoning_too)
+        json_member_str(w, "reasoning", buf_str(&a->reasoning));
     if (a->tool_calls.n) {
         json_key(w, "tool_calls");
         json_array_begin(w);
@@ -205,7 +209,7 @@ static void choice_write(const struct openai_answer *a, uint32_t index, struct j
     if (a->completion) {
         json_member_str(w, "text", buf_str(&c->text));
     } else {
-        message_write(c, w);
+        message_write(c, a->reasoning_too, w);
     }
     json_key(w, "logprobs");
     if (a->with_logprobs)
@@ -345,6 +349,8 @@ static void text_chunk(struct openai_answer *a, const char *key, const struct ch
     buf_append_str(out, buf_str(&a->text_head));
     json_writer_init(&w, out);
     json_write_str(&w, e->text);
+    if (e->kind == CHAT_EVENT_REASONING && a->reasoning_too)
+        json_member_str(&w, "reasoning", e->text);
     chunk_end(a, e, &w, NULL);
 }
 

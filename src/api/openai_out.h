@@ -39,6 +39,7 @@ struct openai_answer {
     bool include_usage; /* streams: usage as null in each chunk, and a last chunk with it */
     bool obfuscation;   /* streams: a chunk's length tells little of its text's */
     bool with_logprobs;
+    bool reasoning_too; /* the client asks in OpenRouter's words: reasoning is told under its name there, too */
     struct openai_choice *choices;
     uint32_t n_choices;
 };

@@ -185,3 +185,31 @@ test('models are listed and looked up', { skip }, async () => {
   assert.equal((await client.models.retrieve('cloudy')).id, 'cloudy');
   await assert.rejects(client.models.retrieve('nobody'), OpenAI.NotFoundError);
 });
+
+test('who asks in the words of OpenRouter finds the reasoning under its name there, and may send it back', { skip }, async () => {
+  const deltas = [{ role: 'assistant', reasoning: 'Let me' }, { reasoning: ' think.' }, { content: 'Yes' }];
+  cloud.behaviour = (request, body) => ({ handle: (q, response) => {
+    const about = { id: 'x', model: 'm' };
+    if (!body.stream) return response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ ...about, choices: [{ index: 0, message: { role: 'assistant', reasoning: 'Let me think.', content: 'Yes' }, finish_reason: 'stop' }], usage: { prompt_tokens: 1, completion_tokens: 4 } }));
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    for (const delta of deltas) response.write(`data: ${JSON.stringify({ ...about, choices: [{ index: 0, delta, finish_reason: null }] })}\n\n`);
+    response.end('data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n');
+  } });
+  for (const asks of [{ reasoning: { effort: 'low' } }, { include_reasoning: true }, {}]) {
+    const want = 'reasoning' in asks || 'include_reasoning' in asks ? 'Let me think.' : '';
+    const { message } = (await client.chat.completions.create({ model: 'cloudy', messages, ...asks })).choices[0];
+    assert.deepEqual([message.reasoning ?? '', message.reasoning_content, message.content], [want, 'Let me think.', 'Yes']);
+    let reasoning = '', content = '', own = '';
+    for await (const { choices } of await client.chat.completions.create({ model: 'cloudy', messages, stream: true, ...asks })) {
+      reasoning += choices[0]?.delta.reasoning ?? '';
+      own += choices[0]?.delta.reasoning_content ?? '';
+      content += choices[0]?.delta.content ?? '';
+    }
+    assert.deepEqual([reasoning, own, content], [want, 'Let me think.', 'Yes']);
+  }
+  // claude was said to have no 'reasoning' of a message.
+  cloud.behaviour = {};
+  const turns = [...messages, { role: 'assistant', content: 'Yes', reasoning: 'Let me think.' }, { role: 'user', content: 'And?' }];
+  for (const model of ['cloudy', 'claude']) assert.equal((await client.chat.completions.create({ model, messages: turns })).choices[0].finish_reason, 'stop');
+  assert.equal(cloud.requests.at(-2).body.messages[1].reasoning_content, 'Let me think.');
+});
