@@ -75,6 +75,28 @@ static void test_files_are_the_owners(void **state)
     store_close(s);
 }
 
+/* From the file's head. */
+static int page_size(const char *path)
+{
+    unsigned char head[18];
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(fread(head, 1, sizeof head, file), sizeof head);
+    fclose(file);
+    return head[16] << 8 | head[17];
+}
+
+static void test_pages_are_large_in_a_new_file(void **state)
+{
+    struct fixture *f = *state;
+    store_close(fixture_open(f));
+    assert_int_equal(page_size(f->path), 16384);
+    assert_int_equal(unlink(f->path), 0);
+    run_sql(f->path, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; VACUUM"); /* an earlier version's */
+    store_close(fixture_open(f));
+    assert_int_equal(page_size(f->path), 4096);
+}
+
 static void test_not_a_database(void **state)
 {
     struct fixture *f = *state;
@@ -429,6 +451,7 @@ int main(void)
         ON(test_urls),
         ON(test_names_are_only_names),
         ON(test_files_are_the_owners),
+        ON(test_pages_are_large_in_a_new_file),
         ON(test_not_a_database),
         ON(test_another_programs_database),
         ON(test_newer_schema),
