@@ -54,8 +54,9 @@ bool str_ends(struct str s, struct str suffix)
 
 bool str_among(struct str s, const char *const *words)
 {
-    for (; words && *words; words++)
-        if (str_is(s, *words))
+    const char first = s.len > 0 ? s.data[0] : '\0';
+    for (; words && *words; words++) /* most begin with another letter */
+        if (**words == first && str_is(s, *words))
             return true;
     return false;
 }
