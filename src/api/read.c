@@ -40,6 +40,23 @@ bool api_ids_read(struct arena *a, const json_t *list, const int32_t **out, size
     return *n > 0;
 }
 
+/* Each is judged and sent as JSON, which is written once: of lists of a usual size. */
+static void tools_write(struct arena *a, struct chat_request *r)
+{
+    enum { MOST = 256 * KIB };
+    struct buf text;
+    buf_init(&text, MOST);
+    for (size_t i = 0; i < r->n_tools; i++) {
+        struct json_writer w;
+        size_t from = text.len;
+        json_writer_init(&w, &text);
+        json_write_value(&w, r->tools[i].raw);
+        if (text.failed || arena_try_copy(a, str_slice(buf_str(&text), from, text.len), &r->tools[i].written))
+            break;
+    }
+    buf_free(&text);
+}
+
 int api_tools_read(struct arena *a, const json_t *list,
     int (*read)(const json_t *item, struct chat_tool *out, struct error *err), struct chat_request *r,
     struct error *err)
@@ -59,6 +76,7 @@ int api_tools_read(struct arena *a, const json_t *list,
     for (size_t i = 0; i < n; i++)
         if (read(json_array_get(list, i), &r->tools[i], err))
             return error_wrap(err, "tools[%zu]", i);
+    tools_write(a, r);
     return 0;
 }
 

@@ -195,6 +195,14 @@ static int visit_inputs(const struct walk *w, const struct chat_request *r)
     return rc;
 }
 
+void chat_tool_write(struct json_writer *w, const struct chat_tool *t)
+{
+    if (t->written.len > 0)
+        json_write_raw(w, t->written);
+    else
+        json_write_value(w, t->raw ? t->raw : t->parameters);
+}
+
 int chat_tool_visit(const struct chat_request *r, size_t index,
     int (*visit)(void *ctx, struct str where, struct str text), void *ctx)
 {

@@ -69,6 +69,7 @@ struct chat_tool {
     struct str name, description;
     const json_t *parameters; /* JSON Schema; NULL: no arguments */
     const json_t *raw;        /* the tool as it came */
+    struct str written;       /* `raw` as JSON, for all who want it (chat_tool_write); may be empty */
     bool builtin; /* no function of the client's but the provider's own tool, which only `raw` describes */
 };
 
@@ -228,6 +229,7 @@ int chat_request_visit(
 int chat_request_visit_tools(const struct chat_request *r,
     int (*visit)(void *ctx, struct str where, struct str text), int (*tool)(void *ctx, size_t index),
     void *ctx);
+void chat_tool_write(struct json_writer *w, const struct chat_tool *t); /* `raw`; without, its parameters */
 int chat_tool_visit(const struct chat_request *r, size_t index,
     int (*visit)(void *ctx, struct str where, struct str text), void *ctx);
 /* "messages[12].content" of "messages[" and "].content", for what is called for each message. */

@@ -210,6 +210,7 @@ static int message_rewrite(struct walk *w, struct chat_message *m)
 static int tool_rewrite(struct walk *w, struct chat_tool *t)
 {
     struct str *const texts[] = {&t->name, &t->description};
+    t->written = STR_NONE; /* of what was rewritten */
     int rc = texts_rewrite(w, texts, sizeof texts / sizeof *texts);
     if (rc == 0)
         rc = member_rewrite(w, &t->parameters);

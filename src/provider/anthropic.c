@@ -168,7 +168,7 @@ static void write_native(struct json_writer *w, const struct chat_request *r)
     json_key(w, "tools");
     json_array_begin(w);
     for (size_t i = 0; i < r->n_tools; i++)
-        json_write_value(w, r->tools[i].raw);
+        chat_tool_write(w, &r->tools[i]);
     json_array_end(w);
 }
 

@@ -202,7 +202,7 @@ static void write_tools(struct json_writer *w, const struct chat_request *r)
     for (size_t i = 0; i < r->n_tools; i++) {
         const struct chat_tool *t = &r->tools[i];
         if (is_ours(r) && t->raw) {
-            json_write_value(w, t->raw);
+            chat_tool_write(w, t);
             continue;
         }
         json_object_begin(w);

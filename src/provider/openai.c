@@ -323,7 +323,7 @@ static void write_messages(
 static void write_tool(struct json_writer *w, const struct chat_tool *t, bool ours)
 {
     if (ours && t->raw) {
-        json_write_value(w, t->raw);
+        chat_tool_write(w, t);
         return;
     }
     json_object_begin(w);

@@ -239,11 +239,6 @@ static int seam_judge(void *ctx, const struct seam *s)
     return look_again(ctx, s->where, s->text, s);
 }
 
-static const json_t *tree_of(const struct chat_tool *t)
-{
-    return t->raw ? t->raw : t->parameters;
-}
-
 /* Which tools are known to be clean. */
 static void tools_find(struct look *l)
 {
@@ -262,7 +257,7 @@ static void tools_find(struct look *l)
         json_array_begin(&w);
         json_write_str(&w, r->tools[i].name);
         json_write_str(&w, r->tools[i].description);
-        json_write_value(&w, tree_of(&r->tools[i]));
+        chat_tool_write(&w, &r->tools[i]);
         if (text.failed)
             break;
         detect_memo_find(&caller, buf_str(&text), &l->tools[i].place);
@@ -288,7 +283,9 @@ static int tool_tree_look(struct look *l, size_t index)
     if (l->tools && l->tools[index].clean)
         return 0;
     l->found = false;
-    int rc = tree_look(l, "tools", index, tree_of(&l->facts->request->tools[index]));
+    const struct chat_tool *t = &l->facts->request->tools[index];
+    int rc = t->written.len > 0 ? look_again(l, arena_printf(l->arena, "tools[%zu]", index), t->written, NULL)
+                                : tree_look(l, "tools", index, t->raw ? t->raw : t->parameters);
     if (l->tools)
         l->tools[index].found |= l->found;
     return rc;

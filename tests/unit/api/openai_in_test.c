@@ -175,6 +175,11 @@ static void reads_tools_and_the_choice_among_them(void **state)
         assert_true(str_is(r->tools[0].name, "add") && str_is(r->tools[0].description, "adds"));
         assert_true(json_is_object(r->tools[0].parameters) && json_is_object(r->tools[0].raw));
         assert_null(r->tools[1].parameters); /* JSON's null is no schema */
+        for (size_t k = 0; k < 2; k++) {
+            char *dumped = json_dumps(r->tools[k].raw, JSON_COMPACT);
+            assert_true(str_is(r->tools[k].written, dumped));
+            free(dumped);
+        }
     }
     arena_free(a);
 }

@@ -248,6 +248,34 @@ static void rewrites_all_that_is_visited(void **state)
     arena_free(a);
 }
 
+static struct str tool_written(const struct chat_tool *t, struct buf *text)
+{
+    struct json_writer w;
+    buf_clear(text);
+    json_writer_init(&w, text);
+    chat_tool_write(&w, t);
+    return buf_str(text);
+}
+
+static void a_tool_that_was_rewritten_is_not_sent_as_it_was_written_before(void **state)
+{
+    (void)state;
+    struct error err;
+    struct buf text;
+    struct arena *a = arena_create(MIB);
+    struct chat_request r = {.arena = a, .n_tools = 1}, *out;
+    json_t *raw = json_pack("{s:s}", "name", "anna");
+    r.tools = &(struct chat_tool){.raw = raw, .written = STR("{\"name\":\"anna\"}")};
+    buf_init(&text, 4 * KIB);
+    assert_true(str_is(tool_written(r.tools, &text), "{\"name\":\"anna\"}"));
+    assert_int_equal(chat_request_rewrite(&r, mark, a, &out, &err), 0);
+    assert_true(str_is(tool_written(out->tools, &text), "{\"~name\":\"~anna\"}"));
+    assert_true(str_is(tool_written(r.tools, &text), "{\"name\":\"anna\"}"));
+    json_decref(raw);
+    buf_free(&text);
+    arena_free(a);
+}
+
 static int spell(void *ctx, struct str text, struct str *out, struct error *err)
 {
     (void)ctx;
@@ -332,6 +360,7 @@ int main(void)
         cmocka_unit_test(visits_what_is_embedded_or_ranked),
         cmocka_unit_test(stops_where_it_is_told_to),
         cmocka_unit_test(rewrites_all_that_is_visited),
+        cmocka_unit_test(a_tool_that_was_rewritten_is_not_sent_as_it_was_written_before),
         cmocka_unit_test(a_number_stays_one_and_members_stay_apart),
         cmocka_unit_test(an_empty_request_has_nothing_to_visit),
         cmocka_unit_test(names_roles),
