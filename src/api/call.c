@@ -263,11 +263,11 @@ static void on_kept(void *ctx, int code)
 /* False: it cannot be kept, and its end says so. */
 static bool kept(struct chat_call *c)
 {
-    struct store_response row = {.wall_ms = clock_wall_ms()};
     struct store_done done = {c->api.shard->exchange->loop, on_kept, c};
     struct error err;
     if (!c->keeping || c->broken || c->broke.code)
         return false;
+    struct store_response row = {.wall_ms = clock_wall_ms()};
     c->shape->kept(c->answer, &c->usage, &row);
     row.key_id = api_key_id(&c->api);
     int rc = store_response_add(c->api.shard->exchange->store, &row, done, &err);

@@ -404,12 +404,14 @@ static void set_out(struct exchange *x, const struct exchange_origin *origin)
 struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
     const struct exchange_origin *origin, const struct exchange_client *client)
 {
+    struct exchange_world *world =
+        exchange_world_ref(shard->world); /* it waits for what was written before */
     struct exchange *x = calloc(1, sizeof *x);
     if (!x)
         abort();
     x->shard = shard;
     shard->n_open++;
-    x->world = exchange_world_ref(shard->world);
+    x->world = world;
     x->request = request;
     x->client = *client;
     x->api = arena_copy(request->arena, origin->api);

@@ -107,6 +107,24 @@ static int check_parts(const struct chat_request *r, struct error *err)
     return 0;
 }
 
+static int check_vendor(const json_t *vendor, struct error *err)
+{
+    if (json_object_size(vendor) == 0) /* as most: nothing to look for */
+        return 0;
+    for (const char *const *name = unanswerable; *name; name++)
+        if (provider_asks(vendor, *name))
+            return error_set(err, ERROR_UNSUPPORTED, "'%s' cannot be honoured: leave it out", *name);
+    /* From an API that has no field for it. */
+    const json_t *n = json_object_get(vendor, "n");
+    if (n && !json_is_null(n) && !(json_is_integer(n) && json_integer_value(n) == 1))
+        return error_set(err, ERROR_UNSUPPORTED, "'n' cannot be honoured other than 1: ask several times");
+    const json_t *modalities = json_object_get(vendor, "modalities");
+    for (size_t i = 0; i < json_array_size(modalities); i++)
+        if (!str_is(json_str(json_array_get(modalities, i)), "text"))
+            return error_set(err, ERROR_UNSUPPORTED, "'modalities' cannot be honoured other than text");
+    return 0;
+}
+
 static int openai_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     /* No detector can see what tokens say: only what is inside may be sent them. */
@@ -121,18 +139,9 @@ static int openai_supports(const struct provider_model *m, const struct chat_req
         if (r->sampling.logit_bias[i].text.data)
             return error_set(
                 err, ERROR_UNSUPPORTED, "'logit_bias' cannot be honoured for texts: give token ids");
-    for (const char *const *name = unanswerable; *name; name++)
-        if (provider_asks(r->vendor, *name))
-            return error_set(err, ERROR_UNSUPPORTED, "'%s' cannot be honoured: leave it out", *name);
-    /* From an API that has no field for it. */
-    const json_t *n = json_object_get(r->vendor, "n");
-    if (n && !json_is_null(n) && !(json_is_integer(n) && json_integer_value(n) == 1))
-        return error_set(err, ERROR_UNSUPPORTED, "'n' cannot be honoured other than 1: ask several times");
-    const json_t *modalities = json_object_get(r->vendor, "modalities");
-    for (size_t i = 0; i < json_array_size(modalities); i++)
-        if (!str_is(json_str(json_array_get(modalities, i)), "text"))
-            return error_set(err, ERROR_UNSUPPORTED, "'modalities' cannot be honoured other than text");
-    int rc = r->count_only ? provider_refuse("this API", "count_tokens", err)
+    int rc = check_vendor(r->vendor, err);
+    if (rc == 0)
+        rc = r->count_only ? provider_refuse("this API", "count_tokens", err)
                            : provider_check_native(CHAT_SHAPE_OPENAI, r, err);
     if (rc == 0)
         rc = check_server(provider_server_of(m), r, err);

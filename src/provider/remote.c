@@ -88,20 +88,23 @@ static size_t headers_write(struct arena *a, const struct provider_dialect *d, c
     return n;
 }
 
-/* A bare prompt as what the user says, for a dialect that continues none; any other request as it is. */
+/* A bare prompt as what the user says, for a dialect that continues none. */
 struct prompt_as_message {
     struct chat_request request;
     struct chat_message message;
     struct chat_part part;
 };
 
-static void prompt_as_message(struct prompt_as_message *a, const struct provider_dialect *d,
-    const struct provider_model *m, const struct chat_request *r)
+static bool is_asked_as_message(
+    const struct provider_dialect *d, const struct provider_model *m, const struct chat_request *r)
+{
+    bool bare = r->has_prompt && !r->prompt_ids && r->suffix.len == 0 && !r->echo;
+    return bare && r->shape == CHAT_SHAPE_OPENAI && !(d->continues && d->continues(m));
+}
+
+static void prompt_as_message(struct prompt_as_message *a, const struct chat_request *r)
 {
     a->request = *r;
-    bool bare = r->has_prompt && !r->prompt_ids && r->suffix.len == 0 && !r->echo;
-    if (!bare || r->shape != CHAT_SHAPE_OPENAI || (d->continues && d->continues(m)))
-        return;
     a->part = (struct chat_part){.kind = CHAT_PART_TEXT, .text = r->prompt};
     a->message = (struct chat_message){.role = CHAT_USER, .parts = &a->part, .n_parts = 1};
     a->request.has_prompt = false;
@@ -127,7 +130,10 @@ static int send(struct remote_call *c, const struct provider_dialect *d, const s
     buf_init(&body, 2 * LIMIT_HTTP_BODY);
     body_reserve(&body, s->request);
     struct prompt_as_message asked;
-    prompt_as_message(&asked, d, s->model, s->request);
+    if (is_asked_as_message(d, s->model, s->request))
+        prompt_as_message(&asked, s->request);
+    else
+        asked.request = *s->request;
     asked.request.stream = !s->whole;
     int rc = d->encode(s->model, &asked.request, &body, err);
     if (rc == 0) {
@@ -159,7 +165,9 @@ int provider_remote_supports(const struct provider_model *m, const struct chat_r
             "a provider of kind '" STR_FMT "' gives no %s: choose another model", STR_ARG(m->provider->kind),
             done[r->kind]);
     struct prompt_as_message asked;
-    prompt_as_message(&asked, d, m, r);
+    if (!is_asked_as_message(d, m, r))
+        return d->supports(m, r, err);
+    prompt_as_message(&asked, r);
     return d->supports(m, &asked.request, err);
 }
 
@@ -167,12 +175,16 @@ int provider_remote_start(const struct provider_start *s, struct provider_call *
 {
     const struct provider *p = s->model->provider;
     const struct provider_dialect *d = p->ops->dialects[s->request->kind];
-    struct remote_call *c = calloc(1, sizeof *c);
+    struct remote_call *c = malloc(sizeof *c); /* most of it is the answer, which is set to zero itself */
     if (!c)
         return error_set(err, ERROR_MEMORY, "out of memory");
-    c->base.ops = p->ops;
+    c->base = (struct provider_call){.ops = p->ops};
+    c->transfer = NULL;
     c->provider = p;
+    c->status = 0;
     c->retry_after_ms = -1;
+    c->busy = 0;
+    c->closed = false;
     buf_init(&c->error_body, ERROR_BODY_MAX);
     provider_answer_init(&c->answer, p->name, provider_key(p), d->event, s->sink);
     provider_answer_expect(&c->answer, s->request->n);
