@@ -112,8 +112,9 @@ void learn_settled(struct exchange *x, const struct chat_usage *usage)
     const struct leg *leg = x->winner;
     if (!leg || !x->complete || x->request->count_only || x->request->kind != CHAT_KIND_ANSWER)
         return;
-    int64_t readings = provider_readings(&leg->model->target, x->request);
-    const struct pace_answer answer = {.estimated_tokens = readings * spend_prompt_tokens(x),
+    const bool estimated = x->prompt_tokens >= 0 || pace_wants_estimate(leg->model->pace);
+    const int64_t readings = provider_readings(&leg->model->target, x->request);
+    const struct pace_answer answer = {.estimated_tokens = estimated ? readings * spend_prompt_tokens(x) : -1,
         .input_tokens = usage->input_tokens,
         .cached_tokens = usage->cached_tokens,
         .prefill_ns = usage->prefill_ns,

@@ -1,5 +1,6 @@
 #include "exchange/pace.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,13 @@ void pace_first_add(struct pace *p, double ms)
     pthread_mutex_lock(&p->mutex);
     p->first_ms[p->n_first++ % PACE_SAMPLES] = ms;
     pthread_mutex_unlock(&p->mutex);
+}
+
+bool pace_wants_estimate(struct pace *p)
+{
+    enum { FIRST = 32, OF = 8 };
+    unsigned n = atomic_fetch_add_explicit(&p->n_answers, 1, memory_order_relaxed);
+    return n < FIRST || n % OF == 0;
 }
 
 void pace_answer_add(struct pace *p, const struct pace_answer *a)

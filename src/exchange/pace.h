@@ -26,6 +26,7 @@ struct pace {
     double prefill_ms; /* of one token that was not cached */
     double answer_ms;  /* a whole answer */
     double counted;    /* tokens by the target over tokens by estimate */
+    _Atomic unsigned n_answers;
 };
 
 void pace_init(struct pace *p);
@@ -39,6 +40,9 @@ struct pace_answer {
     int64_t prefill_ns;                                    /* 0: not told */
     int64_t total_ms;
 };
+/* Asked once an answer: is its estimate worth making, which walks over all that was asked? Of the first
+ * answers all are, then one of eight. */
+bool pace_wants_estimate(struct pace *p);
 void pace_answer_add(struct pace *p, const struct pace_answer *a);
 
 /* How an embedded engine stands. */

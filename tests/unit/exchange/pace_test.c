@@ -100,6 +100,18 @@ static void an_engine_is_predicted_from_what_it_has_to_do(void **state)
     assert_true(pace_predict(&pace, 1000, 0, &engine) == 1000 + 2000 + 3000);
 }
 
+static void every_answer_was_worth_an_estimate(void **state)
+{
+    (void)state;
+    int first = 0, later = 0;
+    for (int i = 0; i < 32; i++)
+        first += pace_wants_estimate(&pace);
+    for (int i = 0; i < 800; i++)
+        later += pace_wants_estimate(&pace);
+    assert_int_equal(first, 32);
+    assert_int_equal(later, 100);
+}
+
 static void what_a_target_does_not_tell_teaches_nothing(void **state)
 {
     (void)state;
@@ -119,6 +131,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_median_is_of_the_last_33, fresh, over),
         cmocka_unit_test_setup_teardown(threads_may_add_and_ask, fresh, over),
         cmocka_unit_test_setup_teardown(an_engine_is_predicted_from_what_it_has_to_do, fresh, over),
+        cmocka_unit_test_setup_teardown(every_answer_was_worth_an_estimate, fresh, over),
         cmocka_unit_test_setup_teardown(what_a_target_does_not_tell_teaches_nothing, fresh, over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
