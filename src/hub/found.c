@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "engine/engine.h"
 #include "hub/internal.h"
 #include "json/json.h"
@@ -47,11 +48,11 @@ static void walk(struct search *s, struct str folder, int depth, take_file *take
         free(entries);
 }
 
-static void add(struct search *s, struct str name, struct str path)
+static void add(struct search *s, struct str name, struct str path, struct str without)
 {
     struct stat st;
     if (s->n < FOUND_MAX && stat(arena_strdup(s->arena, path), &st) == 0 && S_ISREG(st.st_mode))
-        s->list[s->n++] = (struct hub_found){name, path, (int64_t)st.st_size};
+        s->list[s->n++] = (struct hub_found){name, path, (int64_t)st.st_size, without};
 }
 
 static bool is_first_gguf(struct str path)
@@ -81,6 +82,24 @@ static bool manifest_read(struct search *s, struct str path, json_t **out)
     return n > 0 && n < sizeof bytes && json_read_in(s->arena, (struct str){bytes, n}, out, &err) == 0;
 }
 
+static struct str without_of(struct arena *a, const json_t *layers)
+{
+    static const struct {
+        const char *type, *what;
+    } kinds[] = {{"application/vnd.ollama.image.adapter", "adapter"},
+        {"application/vnd.ollama.image.system", "system text"},
+        {"application/vnd.ollama.image.messages", "first messages"},
+        {"application/vnd.ollama.image.params", "parameters"}};
+    struct str all = STR_NONE;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (size_t i = 0; i < json_array_size(layers); i++)
+            if (str_is(json_text(json_array_get(layers, i), "mediaType"), kinds[k].type)) {
+                all = arena_printf(a, STR_FMT "%s%s", STR_ARG(all), all.len > 0 ? ", " : "", kinds[k].what);
+                break;
+            }
+    return all;
+}
+
 static void take_manifest(struct search *s, struct str path)
 {
     struct str rest = below(s, path), parts[4];
@@ -102,7 +121,8 @@ static void take_manifest(struct search *s, struct str path)
         add(s,
             arena_printf(s->arena, "ollama:" STR_FMT "%s" STR_FMT ":" STR_FMT,
                 STR_ARG(usual ? STR_NONE : parts[1]), usual ? "" : "/", STR_ARG(parts[2]), STR_ARG(parts[3])),
-            arena_printf(s->arena, STR_FMT "/blobs/sha256-" STR_FMT, STR_ARG(s->root), STR_ARG(hex)));
+            arena_printf(s->arena, STR_FMT "/blobs/sha256-" STR_FMT, STR_ARG(s->root), STR_ARG(hex)),
+            without_of(s->arena, layers));
         return;
     }
 }
@@ -112,13 +132,13 @@ static void take_manifest(struct search *s, struct str path)
 static void take_lmstudio(struct search *s, struct str path)
 {
     if (is_first_gguf(path))
-        add(s, arena_printf(s->arena, "lmstudio:" STR_FMT, STR_ARG(below(s, path))), path);
+        add(s, arena_printf(s->arena, "lmstudio:" STR_FMT, STR_ARG(below(s, path))), path, STR_NONE);
 }
 
 static void take_llamacpp(struct search *s, struct str path)
 {
     if (is_first_gguf(path))
-        add(s, arena_printf(s->arena, "llamacpp:" STR_FMT, STR_ARG(below(s, path))), path);
+        add(s, arena_printf(s->arena, "llamacpp:" STR_FMT, STR_ARG(below(s, path))), path, STR_NONE);
 }
 
 /* models--OWNER--REPO/snapshots/COMMIT/FILE */
@@ -135,7 +155,7 @@ static void take_hugging_face(struct search *s, struct str path)
         add(s,
             arena_printf(s->arena, "hf:" STR_FMT "/" STR_FMT "/" STR_FMT, STR_ARG(str_slice(repo, 0, cut)),
                 STR_ARG(str_slice(repo, cut + 2, repo.len)), STR_ARG(rest)),
-            path);
+            path, STR_NONE);
 }
 
 static bool is_named(const char *variable)
@@ -199,6 +219,9 @@ int hub_found_path(struct arena *a, struct str name, struct str *path, struct er
         if (str_eq(list[i].name, name) || str_eq(list[i].name, latest)) {
             *path = arena_copy(a, list[i].path);
             rc = 0;
+            if (list[i].without.len > 0)
+                log_warn("hub", STR_FMT " is run without what Ollama has beside its file: " STR_FMT,
+                    STR_ARG(name), STR_ARG(list[i].without));
         }
     arena_free(scratch);
     return rc;

@@ -75,11 +75,13 @@ struct hub_found {
         name; /* "ollama:llama3.2:1b", "lmstudio:OWNER/REPO/FILE", "hf:OWNER/REPO/FILE", "llamacpp:FILE" */
     struct str path;
     int64_t bytes;
+    struct str without; /* what Ollama would use beside the file: "adapter, system text"; empty: nothing */
 };
 /* In the arena. What cannot be read is not listed. */
 void hub_found_list(struct arena *a, struct hub_found **out, size_t *n);
 bool hub_found_is_name(struct str text);
-/* The file behind such a name (Ollama's without a tag: latest), in the arena; ERROR_NOT_FOUND. */
+/* The file behind such a name (Ollama's without a tag: latest), in the arena; the log names what it goes without.
+ * ERROR_NOT_FOUND. */
 int hub_found_path(struct arena *a, struct str name, struct str *path, struct error *err) MUST_USE;
 
 #endif

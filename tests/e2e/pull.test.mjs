@@ -435,4 +435,11 @@ test('models that other programs keep are listed and run where they lie', async 
   const r = await gateway.chat('t', 'hi', { max_tokens: 3 });
   await gateway.stop();
   assert.equal(r.status, 200, JSON.stringify(r.body));
+  assert.doesNotMatch(gateway.log, /without what Ollama has/);
+  // An adapter and a system text of such a model were left out without a word.
+  const layer = (type) => ({ mediaType: `application/vnd.ollama.image.${type}`, digest: `sha256:${hex}` });
+  put('.ollama/models/manifests/registry.ollama.ai/library/tiny/own', JSON.stringify({ layers: ['adapter', 'model', 'system', 'license'].map(layer) }));
+  const own = await Gateway.start('models:\n  - {name: t, file: "ollama:tiny:own", context: 256}\n', { folder, env: { HOME: folder }, keep: true });
+  await own.stop();
+  assert.match(own.log, /warn hub: ollama:tiny:own is run without what Ollama has beside its file: adapter, system text$/m);
 });
