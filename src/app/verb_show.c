@@ -229,7 +229,7 @@ static int show(struct engine_session *session, const struct options *o, struct 
     struct buf answer;
     json_t *all;
     buf_init(&answer, LIMIT_WIRE_FRAME);
-    int rc = engine_session_ask(session, WIRE_SHOW, STR("{}"), &answer, NULL, err);
+    int rc = engine_session_ask(session, WIRE_SHOW, STR("{\"fit\":true}"), &answer, NULL, err);
     if (rc == 0 && o->json) {
         fwrite(answer.data, 1, answer.len, stdout);
         fputs("\n", stdout);

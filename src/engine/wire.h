@@ -50,7 +50,8 @@ enum wire_type {
     WIRE_DETOKENIZE, /* {"ids":[...]} -> {"text"} */
     WIRE_RENDER,     /* an OpenAI chat body, {"template"}? beside it -> {"text"} */
     WIRE_LOGITS,     /* {"tokens":[...],"top","greedy"} -> {"n_vocab","logits":[[id,value]],"greedy":[ids]} */
-    WIRE_SHOW,       /* {} -> metadata and tensors as `weir show --json` prints them */
+    WIRE_SHOW,       /* {"fit"} -> metadata and tensors as `weir show --json` prints them; fit: true: whether the file
+                        runs and how fast, too, for which the cores are measured for half a second */
     WIRE_TENSOR,     /* {"name"} -> DATA* */
     WIRE_EMBED,      /* {"text" or "tokens":[ids],"normalize","dimensions"?} -> {"embedding":[values],"tokens":count};
                         a list of lists where the model does not pool */

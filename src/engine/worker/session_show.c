@@ -3,7 +3,7 @@
  *   {"version","file_bytes","files",
  *    "metadata":{KEY: value}, an array as {"of","count","first":[...]},      "types":{KEY: "uint32"|...},
  *    "tensors":[{"name","type","shape":[...],"offset","bytes"}],
- *    "fit": see session_fit.c,
+ *    "fit"?: see session_fit.c,
  *    "totals":{"tensors","parameters","bytes","types":{"Q4_K":{"tensors","bytes"}}}}
  *
  * Keys and names are text and unique: gguf.c sees to that. */
@@ -212,8 +212,15 @@ int session_show(struct session *s, uint32_t id, struct str payload, struct erro
     const uint8_t *start = data_start(s);
     struct buf json;
     struct json_writer w;
-    (void)payload;
-    (void)err;
+    json_t *root;
+    bool fit;
+    int rc = json_read(payload, &root, err);
+    if (rc)
+        return rc;
+    rc = json_get_bool(root, "fit", false, &fit, err);
+    json_decref(root);
+    if (rc)
+        return rc;
     buf_init(&json, LIMIT_WIRE_FRAME);
     json_writer_init(&w, &json);
     json_object_begin(&w);
@@ -228,7 +235,8 @@ int session_show(struct session *s, uint32_t id, struct str payload, struct erro
     json_array_end(&w);
     json_key(&w, "totals");
     totals_write(&w, g);
-    session_fit_write(s, &w);
+    if (fit)
+        session_fit_write(s, &w);
     json_object_end(&w);
     session_send_result(s, id, &json);
     buf_free(&json);

@@ -82,8 +82,9 @@ static void test_every_request_gives_back_its_memory(void **state)
         {WIRE_RENDER,
             "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":\"{}\"}}]}],"
             "\"template\":\"{{ messages[0].tool_calls[0].function.arguments is mapping }}\"}"},
-        {WIRE_RENDER, "{\"messages\":[],\"template\":\"{{ 1 / 0 }}\"}"}, {WIRE_SHOW, "{}"},
-        {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"}, {WIRE_TENSOR, "{\"name\":1}"},
+        {WIRE_RENDER, "{\"messages\":[],\"template\":\"{{ 1 / 0 }}\"}"}, {WIRE_SHOW, "{\"fit\":true}"},
+        {WIRE_SHOW, "{\"fit\":1}"}, {WIRE_TENSOR, "{\"name\":\"token_embd.weight\"}"},
+        {WIRE_TENSOR, "{\"name\":1}"},
         {WIRE_BENCH, "{\"depth\":5,\"streams\":2,\"prompt\":3,\"generate\":2,\"repeat\":2}"},
         {WIRE_BENCH, "{\"limits\":true}"}, {WIRE_BENCH, "{\"copy\":9,\"repeat\":2}"},
         {WIRE_BENCH, "{\"copy\":1}"}, {WIRE_BENCH, "{\"copy\":null}"}, {WIRE_BENCH, "{}"},

@@ -192,7 +192,7 @@ static void test_hostile_payloads(void **state)
                       "messages[0]['role'] }}\"}"},
         {WIRE_LOGITS, "{\"tokens\":[1,2,3],\"top\":5,\"greedy\":2}"},
         {WIRE_TENSOR, "{\"name\":\"output_norm.weight\"}"},
-        {WIRE_SHOW, "{}"},
+        {WIRE_SHOW, "{\"fit\":false}"},
         {WIRE_BENCH, "{\"depth\":3,\"streams\":2,\"prompt\":4,\"generate\":2,\"repeat\":2}"},
     };
     static const char *const patches[] = {"-1", "1e999", "99999999999999999999", "null", "[]", "{}", "\"\"",

@@ -412,6 +412,26 @@ static void test_show_and_tensors(void **state)
     assert_int_equal(worker_stop(&w), 0);
 }
 
+/* Each took the cores for half a second, though a client of /api/show is told nothing of it. */
+static void test_show_measured_the_machine_for_who_did_not_ask(void **state)
+{
+    (void)state;
+    struct worker w = loaded("{\"inspect\":true}");
+    json_t *plain = worker_ask(&w, WIRE_SHOW, 1, "{}");
+    assert_null(json_object_get(plain, "fit"));
+    json_t *all = worker_ask(&w, WIRE_SHOW, 2, "{\"fit\":true}");
+    json_t *fit = json_object_get(all, "fit");
+    assert_true(json_is_true(json_object_get(fit, "runs")));
+    assert_true(json_real_value(json_object_get(json_object_get(fit, "speed"), "decode_tps")) > 0);
+    json_object_del(all, "fit");
+    assert_true(json_equal(plain, all));
+    json_decref(plain);
+    json_decref(all);
+    worker_send(&w, WIRE_SHOW, 3, "{\"fit\":1}");
+    worker_expect_error(&w, 3, ERROR_INVALID, "fit");
+    assert_int_equal(worker_stop(&w), 0);
+}
+
 static void test_the_gateway_goes_in_the_middle(void **state)
 {
     (void)state;
@@ -490,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_render),
         cmocka_unit_test(test_logits),
         cmocka_unit_test(test_show_and_tensors),
+        cmocka_unit_test(test_show_measured_the_machine_for_who_did_not_ask),
         cmocka_unit_test(test_the_gateway_goes_in_the_middle),
         cmocka_unit_test(test_inspection_runs_nothing),
         cmocka_unit_test(test_dreams),
