@@ -33,8 +33,14 @@ static uint64_t mix(uint64_t h, uint64_t value)
     return h ^ (h >> 29);
 }
 
-static int index_grow(struct grammar_index *x, uint64_t (*hash)(const struct grammar_matcher *, uint32_t),
-    const struct grammar_matcher *m, struct error *err)
+/* What makes two of a kind the same, by their numbers in the matcher. */
+struct kind {
+    uint64_t (*hash)(const struct grammar_matcher *m, uint32_t i);
+    bool (*equal)(const struct grammar_matcher *m, uint32_t a, uint32_t b);
+};
+
+static int index_grow(
+    const struct grammar_matcher *m, struct grammar_index *x, const struct kind *kind, struct error *err)
 {
     if (x->count * 2 < x->capacity)
         return 0;
@@ -45,7 +51,7 @@ static int index_grow(struct grammar_index *x, uint64_t (*hash)(const struct gra
     for (size_t i = 0; i < x->capacity; i++) {
         if (x->slots[i] == 0)
             continue;
-        size_t at = (size_t)hash(m, x->slots[i] - 1) & (capacity - 1);
+        size_t at = (size_t)kind->hash(m, x->slots[i] - 1) & (capacity - 1);
         while (slots[at])
             at = (at + 1) & (capacity - 1);
         slots[at] = x->slots[i];
@@ -56,16 +62,15 @@ static int index_grow(struct grammar_index *x, uint64_t (*hash)(const struct gra
     return 0;
 }
 
-/* The value that equals `candidate`, which is added where there is none. */
-static int index_intern(struct grammar_matcher *m, struct grammar_index *x, uint32_t candidate,
-    uint64_t (*hash)(const struct grammar_matcher *, uint32_t),
-    bool (*equal)(const struct grammar_matcher *, uint32_t, uint32_t), uint32_t *out, struct error *err)
+/* The one that equals `candidate`, which is added where there is none. */
+static int index_intern(const struct grammar_matcher *m, struct grammar_index *x, const struct kind *kind,
+    uint32_t candidate, uint32_t *out, struct error *err)
 {
-    int rc = index_grow(x, hash, m, err);
+    int rc = index_grow(m, x, kind, err);
     if (rc)
         return rc;
-    size_t at = (size_t)hash(m, candidate) & (x->capacity - 1);
-    while (x->slots[at] && !equal(m, x->slots[at] - 1, candidate))
+    size_t at = (size_t)kind->hash(m, candidate) & (x->capacity - 1);
+    while (x->slots[at] && !kind->equal(m, x->slots[at] - 1, candidate))
         at = (at + 1) & (x->capacity - 1);
     if (!x->slots[at]) {
         x->slots[at] = candidate + 1;
@@ -87,6 +92,8 @@ static bool frame_equal(const struct grammar_matcher *m, uint32_t a, uint32_t b)
     return x->op == y->op && x->parent == y->parent && x->turn == y->turn;
 }
 
+static const struct kind frames = {frame_hash, frame_equal};
+
 static uint64_t item_hash(const struct grammar_matcher *m, uint32_t i)
 {
     const struct grammar_item *f = &m->items[i];
@@ -98,6 +105,8 @@ static bool item_equal(const struct grammar_matcher *m, uint32_t a, uint32_t b)
     const struct grammar_item *x = &m->items[a], *y = &m->items[b];
     return x->op == y->op && x->frame == y->frame && x->turn == y->turn;
 }
+
+static const struct kind items = {item_hash, item_equal};
 
 static uint64_t set_hash(const struct grammar_matcher *m, uint32_t i)
 {
@@ -117,6 +126,9 @@ static bool set_equal(const struct grammar_matcher *m, uint32_t a, uint32_t b)
            memcmp(m->states + x->first, m->states + y->first, x->count * sizeof *m->states) == 0;
 }
 
+static const struct kind sets = {set_hash, set_equal};
+
+/* For one more in an array of `count`: it grows at 64 and at each power of two behind that. */
 static int room(void *array, uint32_t count, size_t size, uint32_t most, struct error *err)
 {
     void **to = array;
@@ -137,7 +149,7 @@ static int frame_intern(struct grammar_matcher *m, struct grammar_frame f, uint3
     if (rc)
         return rc;
     m->frames[m->n_frames] = f;
-    rc = index_intern(m, &m->frame_index, m->n_frames, frame_hash, frame_equal, out, err);
+    rc = index_intern(m, &m->frame_index, &frames, m->n_frames, out, err);
     m->n_frames += rc == 0 && *out == m->n_frames;
     return rc;
 }
@@ -151,7 +163,7 @@ static int item_add(struct grammar_matcher *m, uint32_t op, uint32_t frame, uint
     if (rc)
         return rc;
     m->items[m->n_items] = (struct grammar_item){op, frame, turn};
-    rc = index_intern(m, &m->item_index, m->n_items, item_hash, item_equal, &found, err);
+    rc = index_intern(m, &m->item_index, &items, m->n_items, &found, err);
     m->n_items += rc == 0 && found == m->n_items;
     return rc;
 }
@@ -269,7 +281,7 @@ static int set_finish(struct grammar_matcher *m, struct grammar_set set, uint32_
         if (set.count > 1)
             qsort(m->states + set.first, set.count, sizeof *m->states, state_compare);
         m->sets[m->n_sets] = set;
-        rc = index_intern(m, &m->set_index, m->n_sets, set_hash, set_equal, out, err);
+        rc = index_intern(m, &m->set_index, &sets, m->n_sets, out, err);
     }
     if (rc == 0 && *out == m->n_sets)
         m->n_sets++;
