@@ -76,7 +76,6 @@ static inline int http_request_header_count(const struct http_request *r, const 
 }
 struct str http_request_body(const struct http_request *r);
 struct str http_request_peer(const struct http_request *r); /* address without port */
-bool http_request_is_tls(const struct http_request *r);
 
 /* Called once if the client leaves before the answer is complete: the request is then dead, and the only call
  * still allowed on it is http_request_release, which must follow. */

@@ -226,11 +226,6 @@ struct str http_request_peer(const struct http_request *r)
     return r->connection ? str_from(r->connection->peer) : STR_NONE;
 }
 
-bool http_request_is_tls(const struct http_request *r)
-{
-    return r->connection && r->connection->server->tls;
-}
-
 void http_request_on_gone(struct http_request *r, void (*fn)(void *), void *ctx)
 {
     r->gone = fn;

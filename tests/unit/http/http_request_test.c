@@ -24,7 +24,6 @@ static void describe(void *ctx, struct http_request *r)
     buf_appendf(&out, "count=%d\n", http_request_header_count(r, "X-THING"));
     show(&out, "none", http_request_header(r, "x-none"));
     show(&out, "peer", http_request_peer(r));
-    buf_appendf(&out, "tls=%d", http_request_is_tls(r));
     atomic_fetch_add(&f->handled, 1);
     http_reply_header(r, "x-mine", STR("v1"));
     http_reply_header(r, "x-mine-too", STR(""));
@@ -45,7 +44,7 @@ static void shows_paths_queries_and_headers_decoded(void **state)
         "X-Thing: \t first value \t\r\nx-thing: second\r\nX-Other:no space\r\n\r\n");
     expect_body(answer,
         "path=/a/b c+d\na=1&2 3\nb=\nempty=\nbare=\nbad=\nmissing=none \nx=first value\ncount=2\nnone=none \n"
-        "peer=127.0.0.1\ntls=0");
+        "peer=127.0.0.1\n");
     assert_non_null(strstr(answer, "\r\nx-mine: v1\r\nx-mine-too: \r\n"));
     assert_null(strstr(answer, "Content-Type"));
     /* The absolute form, and a path that ends in an escape. */
@@ -424,7 +423,6 @@ static void answer_all_the_same(struct fixture *f)
     struct http_request *r = f->pending;
     f->pending = NULL;
     assert_int_equal(http_request_peer(r).len, 0);
-    assert_false(http_request_is_tls(r));
     http_stream_begin(r, 200, "text/plain");
     http_stream_write(r, STR("to nobody"));
     assert_false(http_stream_full(r));

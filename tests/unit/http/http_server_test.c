@@ -290,14 +290,6 @@ static void tls_until(SSL *ssl, struct buf *in, const char *end)
     }
 }
 
-static void say_if_tls(void *ctx, struct http_request *r)
-{
-    if (http_request_is_tls(r))
-        echo(ctx, r);
-    else
-        http_reply(r, 500, NULL, STR(""));
-}
-
 static void serves_tls(void **state)
 {
     (void)state;
@@ -311,7 +303,7 @@ static void serves_tls(void **state)
     f.options.certificate = p.certificate;
     f.options.key = p.key;
     f.options.read_timeout_s = 2;
-    fixture_start(&f, say_if_tls);
+    fixture_start(&f, echo);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     assert_int_equal(SSL_CTX_load_verify_locations(ctx, p.authority.ca_file, NULL), 1);
