@@ -1,3 +1,5 @@
+/* Addresses as networks: which are inside, and what a configuration names as one ("10.0.0.0/8", "::1"). An
+ * IPv4 address is its IPv6 form (::ffff:a.b.c.d). */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>

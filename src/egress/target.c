@@ -1,3 +1,4 @@
+/* Where requests may go: a base URL, its zone, timeouts, proxy and certificates, read and checked once. */
 #include <stdlib.h>
 #include <string.h>
 

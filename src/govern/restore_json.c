@@ -1,3 +1,5 @@
+/* Whether a place in an answer that comes in pieces is inside a JSON string: what is put back there must be
+ * escaped. */
 #include "govern/restore.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* What a model to fetch is called: a place, an owner, a name and a tag (hf.co/OWNER/REPO:TAG), and which
+ * names of files and hashes are taken from there. */
 #include <string.h>
 
 #include "base/ascii.h"

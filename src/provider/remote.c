@@ -1,3 +1,5 @@
+/* A call to a provider over HTTP, whatever its dialect: sends what that encoded, feeds it the answer's bytes,
+ * and makes an error of a status that is none of success. */
 #include <stdlib.h>
 #include <string.h>
 

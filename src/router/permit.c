@@ -1,3 +1,5 @@
+/* The only place where permits are made, without which egress opens no connection: of a decision, and of what
+ * carries nothing. */
 #include "egress/permit.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Trees of rules to a program (grammar_inner.h), once it is known which rules can be empty, which can end at
+ * all, and that none begins with itself. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,3 +1,5 @@
+/* Where an answer can be in a grammar: sets of states (an op and the frames to return to), each made once,
+ * and the set that a byte or a special token leads to. */
 #include <stdlib.h>
 #include <string.h>
 

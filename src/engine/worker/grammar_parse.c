@@ -1,3 +1,4 @@
+/* GBNF text to trees of rules, by descent. */
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Which tokens fit a set of states: the vocabulary is walked in byte order, so that what neighbours share is
+ * followed once, and the answer is kept as a mask. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,3 +1,5 @@
+/* A template's source to tokens: text, and what stands between {{ }}, {% %} and {# #}, with Jinja's ways to
+ * trim white space. */
 #include "engine/worker/template_internal.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* A binary heap: the least key first. */
 #include <stdlib.h>
 
 #include "engine/worker/tokenizer_inner.h"

@@ -1,3 +1,5 @@
+/* Joins neighbouring symbols, the best pair of all first, as long as the model knows one (BPE,
+ * SentencePiece). */
 #include <stdlib.h>
 
 #include "engine/worker/tokenizer_inner.h"
