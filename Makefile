@@ -241,7 +241,7 @@ lint: ## tidy, clang's warnings, clang-tidy's bug checks, cppcheck
 	@tools/deps develop
 	@tools/tidy
 	@$(MAKE) --no-print-directory -j"$$(nproc)" BUILD=build-clang CC=clang all
-	@clang-tidy --quiet --checks='-*,bugprone-*,clang-analyzer-*,-bugprone-easily-swappable-parameters,-bugprone-narrowing-conversions,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling,-bugprone-reserved-identifier,-bugprone-branch-clone,-bugprone-sizeof-expression,-bugprone-implicit-widening-of-multiplication-result,-bugprone-macro-parentheses,-clang-analyzer-valist.Uninitialized,-clang-analyzer-security.insecureAPI.strcpy,-clang-analyzer-optin.performance.Padding,-clang-analyzer-core.CallAndMessage,-clang-analyzer-core.UndefinedBinaryOperatorResult,-clang-analyzer-core.uninitialized.Assign,-clang-analyzer-core.NonNullParamChecker,-bugprone-integer-division,-bugprone-misplaced-widening-cast,-bugprone-not-null-terminated-result' --warnings-as-errors='*' \
+	@clang-tidy --quiet \
 		$(filter-out src/engine/worker/cpu/kernels_neon.c,$(wildcard src/*/*.c src/engine/worker/*.c)) -- -std=c17 -D_GNU_SOURCE -DWEIR_VERSION='""' -Isrc
 	@cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --suppress=comparePointers --suppress=unknownMacro \
 		--suppress=uninitvar --suppress=ctuuninitvar --suppress=memleak -Isrc src
