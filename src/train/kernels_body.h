@@ -112,6 +112,22 @@ static void panels(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_ro
         panel(m, k, a, a_row, b, c + j, ldc, add);
 }
 
+/* As many sums as a tile has, of numbers that never leave the registers. */
+static int64_t bare(float *numbers)
+{
+    enum { ROUNDS = 20000 };
+    const vec by = numbers[0] - (vec){0}, plus = numbers[1] - (vec){0};
+    vec sum[TILE_ROWS][TILE_VECTORS], all = {0};
+    UNROLL for (int r = 0; r < TILE_ROWS; r++) UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] =
+        plus * (float)(r * TILE_VECTORS + v);
+    for (int i = 0; i < ROUNDS; i++)
+        UNROLL for (int r = 0; r < TILE_ROWS; r++) UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] =
+            sum[r][v] * by + plus;
+    UNROLL for (int r = 0; r < TILE_ROWS; r++) UNROLL for (int v = 0; v < TILE_VECTORS; v++) all += sum[r][v];
+    numbers[2] = vec_sum(all);
+    return (int64_t)2 * LANES * TILE_ROWS * TILE_VECTORS * ROUNDS;
+}
+
 static void pack_columns(float *restrict to, int64_t n, int64_t k, struct matrix b)
 {
     if (b.column == 1 && n == TILE_COLUMNS) {
@@ -414,7 +430,7 @@ static void widen(float *restrict to, const uint16_t *restrict from, int64_t n)
 
 #define PRODUCTS                                                                                             \
     .tile_rows = TILE_ROWS, .tile_columns = TILE_COLUMNS, .panel_floats = TILE_COLUMNS, .k_step = 1,         \
-    .panels = panels
+    .panels = panels, .bare = bare
 #if !defined(ROUNDING_PRODUCTS)
 #define ROUNDING_PRODUCTS PRODUCTS, .pack_panel = pack_columns_rounded, .pack_rows = pack_rows_rounded
 static void pack_columns_rounded(float *to, int64_t n, int64_t k, struct matrix b)

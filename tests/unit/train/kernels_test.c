@@ -353,6 +353,20 @@ static void test_bfloat16(void **state)
     each(bf16_check);
 }
 
+/* What the peak is measured by does what it says: each number goes to 1 / (1 - 0.5). */
+static void test_a_peak_is_of_work_that_is_done(void **state)
+{
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    (void)state;
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--) {
+        float numbers[3] = {0.5f, 1, 0};
+        const int64_t flops = list[k]->bare(numbers), sums = (int64_t)(numbers[2] / 2);
+        assert_int_equal(sums, list[k]->tile_rows * list[k]->tile_columns);
+        assert_int_equal(flops % (2 * sums), 0);
+        assert_true(list[k]->rounding->bare(numbers) > 0);
+    }
+}
+
 static void test_unknown_set_is_named(void **state)
 {
     const struct train_kernels *k;
@@ -374,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_rope),
         cmocka_unit_test(test_adam),
         cmocka_unit_test(test_bfloat16),
+        cmocka_unit_test(test_a_peak_is_of_work_that_is_done),
         cmocka_unit_test(test_unknown_set_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
