@@ -14,6 +14,7 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 typedef int32_t vec_bits __attribute__((vector_size(4 * LANES)));
 
 #define TILE_COLUMNS (LANES * TILE_VECTORS)
+#define LINE_VECTORS (16 / LANES) /* in a cache's line */
 #if !defined(INLINE)
 #define INLINE static inline __attribute__((always_inline))
 #endif
@@ -44,6 +45,9 @@ INLINE void tile_of(const int rows, int64_t k, const float *a, int64_t a_row, in
     {
         row[r] = a + r * a_row;
         UNROLL for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] = (vec){0};
+        /* C is seldom near, and needed when the sums are made. */
+        UNROLL for (int v = 0; v < TILE_VECTORS; v += LINE_VECTORS)
+            __builtin_prefetch(c + r * ldc + v * LANES, 1);
     }
     for (int64_t p = 0; p < k; p++, b += TILE_COLUMNS) {
         vec column[TILE_VECTORS];
