@@ -2,8 +2,9 @@
  * High-Performance Matrix Multiplication"; the BLIS loops):
  *
  *   for each run of K_BLOCK values of k         B's run is packed into panels of tile_columns columns
- *     for each run of M_BLOCK rows              A's run is packed, unless its rows can be read as they stand
- *       for each panel, for each tile           the kernel: tile_rows x tile_columns sums in registers
+ *     for each run of M_RUN rows                A's run is packed, unless its rows can be read as they stand
+ *       for N_BLOCK columns, for M_BLOCK rows   what stays in the caches
+ *         for each panel, for each tile         the kernel: tile_rows x tile_columns sums in registers
  *
  * Kernels that round make bfloat16 of all that is packed, and then A is, too; those of AMX pack pairs of
  * 16 bits.

@@ -54,7 +54,7 @@ static void check(
 static void test_products_are_the_sums(void **state)
 {
     static const int64_t shapes[][3] = {{1, 1, 1}, {6, 16, 8}, {7, 17, 9}, {97, 33, 257}, {12, 1030, 5},
-        {200, 40, 600}, {5, 3, 1}, {96, 32, 256}, {13, 64, 31}, {48, 65, 33}, {64, 16, 320}};
+        {200, 40, 600}, {5, 3, 1}, {96, 32, 256}, {13, 64, 31}, {48, 65, 33}, {64, 16, 320}, {785, 17, 300}};
     const struct train_kernels *list[TRAIN_KERNELS_MAX];
     (void)state;
     for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--)
@@ -87,6 +87,35 @@ static void check_parts(const struct train_kernels *k)
         }
     free(packed);
     gemm_scratch_free(&s);
+}
+
+/* More rows and columns than are walked at once: by blocks as without. */
+static void test_a_large_packed_matrix_gives_the_same(void **state)
+{
+    enum { M = 785, N = 1062, K = 300 };
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    float *a = calloc(M * K, 4), *b = calloc(K * N, 4), *c = calloc(M * N, 4), *expected = calloc(M * N, 4);
+    struct gemm_scratch s;
+    (void)state;
+    assert_int_equal(gemm_scratch_create(&s, NULL), 0);
+    fill(a, M, K, false);
+    fill(b, K, N, false);
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--)
+        for (int how = 0; how < 4; how++) {
+            const struct train_kernels *kernels = how & 1 ? list[k]->rounding : list[k];
+            const struct matrix rows = view(a, M, K, how & 2);
+            float *packed = calloc(gemm_packed_size(kernels, N, K), sizeof *packed);
+            gemm_pack(kernels, N, K, matrix_rows(b, N), packed);
+            gemm(kernels, M, N, K, rows, matrix_rows(b, N), expected, N, false, &s);
+            gemm_with_packed(kernels, M, N, K, rows, packed, K, c, N, false, &s);
+            assert_memory_equal(c, expected, M * N * sizeof *c);
+            free(packed);
+        }
+    gemm_scratch_free(&s);
+    free(a);
+    free(b);
+    free(c);
+    free(expected);
 }
 
 static void test_a_packed_matrix_serves_in_parts(void **state)
@@ -168,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products_are_the_sums),
         cmocka_unit_test(test_a_packed_matrix_serves_in_parts),
+        cmocka_unit_test(test_a_large_packed_matrix_gives_the_same),
         cmocka_unit_test(test_a_part_of_a_product_is_the_smaller_product),
         cmocka_unit_test(test_products_of_bfloat16_are_those_of_rounded_values),
     };
