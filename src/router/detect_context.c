@@ -45,26 +45,29 @@ struct rule {
     bool number;   /* a number stands within them too */
     unsigned ends; /* what behind the first ends it; "98/min, blood pressure": "min" is a Swede's "my" */
     const struct detect_type *type;
+    uint64_t whose; /* stands somewhat before: "her asthma" may be anybody's */
 };
 #define ILL (CUE(ill) | CUE(health))
+#define OURS (CUE(kin) | CUE(mine) | CUE(role))
 #define RULE_CUES                                                                                            \
     (CUE(have) | CUE(mine) | CUE(theirs) | CUE(self) | CUE(kin) | CUE(secretive) | CUE(ill) | CUE(love) |    \
         CUE(plan))
 static const struct rule rules[] = {
-    {CUE(have), ILL, CUE(topic), 6, false, false, 0, &health},
-    {CUE(mine), ILL, CUE(topic), 3, false, false, WORD_COMMA, &health},
-    {CUE(theirs), CUE(ill), CUE(topic), 3, false, false, 0, &health},
-    {CUE(self), CUE(ill), CUE(topic), 8, true, false, 0, &health},
-    {CUE(self), CUE(love), CUE(topic), 6, true, false, 0, &intimate},
-    {CUE(kin), ILL, CUE(topic), 14, false, false, 0, &health},
-    {CUE(mine), CUE(money), CUE(topic), 3, false, true, WORD_COMMA, &finance},
-    {CUE(theirs), CUE(money), CUE(topic), 3, false, true, 0, &finance},
-    {CUE(kin), CUE(money), CUE(topic), 12, false, true, 0, &finance},
-    {CUE(kin), CUE(love), CUE(topic), 14, true, false, 0, &intimate},
-    {CUE(have), CUE(love), CUE(topic), 5, false, false, 0, &intimate},
-    {CUE(kin), CUE(court), CUE(topic), 12, false, false, 0, &legal},
-    {CUE(have), CUE(court), CUE(topic), 5, false, false, 0, &legal},
-    {CUE(secretive), CUE(plan), 0, 24, true, false, 0, &marked},
+    {CUE(have), ILL, CUE(topic), 6, false, false, 0, &health, 0},
+    {CUE(mine), ILL, CUE(topic), 3, false, false, WORD_COMMA, &health, 0},
+    {CUE(theirs), CUE(ill), CUE(topic), 3, false, false, 0, &health,
+        OURS | CUE(given) | CUE(both) | CUE(named)},
+    {CUE(self), CUE(ill), CUE(topic), 8, true, false, 0, &health, 0},
+    {CUE(self), CUE(love), CUE(topic), 6, true, false, 0, &intimate, 0},
+    {CUE(kin), ILL, CUE(topic), 14, false, false, 0, &health, 0},
+    {CUE(mine), CUE(money), CUE(topic), 3, false, true, WORD_COMMA, &finance, 0},
+    {CUE(theirs), CUE(money), CUE(topic), 3, false, true, 0, &finance, OURS},
+    {CUE(kin), CUE(money), CUE(topic), 12, false, true, 0, &finance, 0},
+    {CUE(kin), CUE(love), CUE(topic), 14, true, false, 0, &intimate, 0},
+    {CUE(have), CUE(love), CUE(topic), 5, false, false, 0, &intimate, 0},
+    {CUE(kin), CUE(court), CUE(topic), 12, false, false, 0, &legal, 0},
+    {CUE(have), CUE(court), CUE(topic), 5, false, false, 0, &legal, 0},
+    {CUE(secretive), CUE(plan), 0, 24, true, false, 0, &marked, 0},
 };
 
 /* The first atom that begins at or behind a word: they are in order of where they begin. */
@@ -127,6 +130,27 @@ static bool atoms_grow(struct detect_context *c)
     return true;
 }
 
+/* "I. Asthma", "i) ...", "type I error": a number of a list or a kind, and nobody. */
+static bool is_numeral(const struct detect_context *c, size_t at)
+{
+    static const char *const numbered[] = {"type", "stage", "phase", "class", "war", "bipolar", "grade",
+        "level", "part", "chapter", "group"},
+                             *const ends[] = {
+                                 "am", "do", "did", "was", "have", "had", "than", "and", "can", "will"};
+    const struct str text = c->scan->text;
+    const struct detect_word *w = &c->words[at];
+    const struct str before = at > 0 ? str_slice(text, w[-1].start, w[-1].end) : STR_NONE;
+    const char behind = w->end < text.len ? text.data[w->end] : '\0';
+    bool is = behind == ')' || behind == '.';
+    if (!str_is_nocase(str_slice(text, w->start, w->end), "i"))
+        return false;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && is; i++)
+        is = !str_is_nocase(before, ends[i]);
+    for (size_t i = 0; i < sizeof numbered / sizeof *numbered && !is; i++)
+        is = str_is_nocase(before, numbered[i]);
+    return is;
+}
+
 static void figure_count(struct detect_context *c, size_t at)
 {
     enum { NEAR = 3, ENOUGH = 5 };
@@ -149,6 +173,8 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
         c->words[to].kinds |= CUE(housed);
     kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro) |
                CUE(figure) | CUE(tens) | CUE(turn) | CUE(either) | CUE(thing));
+    if (kinds & CUE(self) && is_numeral(c, from))
+        kinds &= ~CUE(self);
     if (kinds == 0)
         return;
     if (c->scan->rc == 0 && (c->n_atoms < c->room_atoms || atoms_grow(c)))
@@ -172,6 +198,15 @@ static bool between(const struct detect_context *c, const struct rule *r, size_t
     return number;
 }
 
+static bool is_of_somebody(const struct detect_context *c, size_t at, uint64_t whose)
+{
+    enum { BEFORE = 32 };
+    for (size_t i = at; i-- > 0 && at - i <= BEFORE;)
+        if ((c->words[i].kinds | c->words[i].begins) & whose)
+            return true;
+    return whose == 0 || at == 0; /* what begins with "his" is of somebody that both know */
+}
+
 static void rules_apply(struct detect_context *c, size_t at)
 {
     const struct detect_atom *a = &c->atoms[at];
@@ -181,7 +216,8 @@ static void rules_apply(struct detect_context *c, size_t at)
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         const struct rule *rule = &rules[r];
         bool forward = kinds & rule->first, backward = rule->either && kinds & rule->second;
-        if ((!forward && !backward) || c->words[a->to - 1].flags & rule->ends)
+        if ((!forward && !backward) || c->words[a->to - 1].flags & rule->ends ||
+            !is_of_somebody(c, a->from, rule->whose))
             continue;
         for (size_t i = at + 1; i < c->n_atoms && c->atoms[i].from < a->to + rule->within; i++) {
             const struct detect_atom *b = &c->atoms[i];

@@ -170,6 +170,20 @@ static void unit_look(struct detect_context *c, size_t number)
         detect_add(c->scan, &address, c->words[number - 1].start, c->words[number].end, 0.3);
 }
 
+/* "30000 Second 40000 Third 22500 Fourth", "30 Total $140": sums beside what they are for. */
+static bool is_ledger(const struct detect_context *c, size_t from, size_t to)
+{
+    enum { LARGE = 5, POSTAL = 6, ENOUGH = 6 };
+    size_t large = 0;
+    for (size_t i = from; i < to; i++) {
+        const size_t length = c->words[i].flags & WORD_DIGITS ? detect_word_length(&c->words[i]) : 0;
+        large += length < LARGE ? 0 : length < POSTAL ? 2 : 3;
+    }
+    return large >= ENOUGH ||
+           str_find_char(str_slice(c->scan->text, c->words[from].start, c->words[to - 1].end), '$') !=
+               SIZE_MAX;
+}
+
 /* What the rules find, in order. */
 static void known_places(struct detect_context *c)
 {
@@ -190,7 +204,7 @@ static void known_places(struct detect_context *c)
         }
         bool postal = false;
         size_t end = tail_end(c, to, &postal);
-        bool nobody = detect_atom_in(c, CUE(landmark), from, to);
+        bool nobody = is_ledger(c, from, end) || detect_atom_in(c, CUE(landmark), from, to);
         bool lives = detect_atom_in(c, CUE(live), from > 6 ? from - 6 : 0, from);
         double score = nobody ? 0.2 : postal || lives ? 0.7 : 0.4;
         c->seen |= nobody ? 0 : CUE(housed);
@@ -307,7 +321,8 @@ static void tagged_places(struct detect_context *c, size_t first)
         if (!p.street)
             continue;
         double known = score_take(c, &p, &at);
-        bool nobody = known < 0.4 && detect_atom_in(c, CUE(landmark), p.from, p.to);
+        bool nobody =
+            is_ledger(c, p.from, p.to) || (known < 0.4 && detect_atom_in(c, CUE(landmark), p.from, p.to));
         bool sure = known >= 0.4 || place_sure(c, &p);
         c->seen |= nobody || !sure ? 0 : CUE(housed);
         all[n] = p;

@@ -143,6 +143,14 @@ static bool is_apart(const struct detect_context *c, size_t from, size_t to)
                         str_find_char(gap, '+') != SIZE_MAX);
 }
 
+/* "A. 1935 B. 2000": what one is to choose from. */
+static bool is_choice(const struct detect_context *c, size_t i)
+{
+    const struct detect_word *w = &c->words[i];
+    return detect_word_length(w) == 1 && detect_is_upper(c->scan->text.data[w->start]) &&
+           w->end < c->scan->text.len && detect_is_one_of(c->scan->text.data[w->end], ".)");
+}
+
 /* Two short numbers at least, or words of them, within seven words. */
 bool detect_birth_date(
     const struct detect_context *c, const struct detect_atom *born, struct detect_atom *date)
@@ -150,7 +158,8 @@ bool detect_birth_date(
     enum { WITHIN = 7, DIGITS = 4 };
     size_t parts = 0;
     *date = (struct detect_atom){CUE(dob), 0, 0};
-    for (size_t i = born->to; i < c->n_words && i < born->to + WITHIN && !is_apart(c, i - 1, i); i++)
+    for (size_t i = born->to;
+         i < c->n_words && i < born->to + WITHIN && !is_apart(c, i - 1, i) && !is_choice(c, i); i++)
         if (c->words[i].flags & WORD_DIGIT && detect_word_length(&c->words[i]) <= DIGITS) {
             date->from = parts++ ? date->from : i;
             date->to = i + 1;

@@ -101,6 +101,19 @@ struct host {
     size_t length;
 };
 
+/* "At the point it is", "op een punt in": no host is called so, what is a point is one in many a sentence. */
+static bool is_talk(struct str s, size_t at)
+{
+    static const char *const talk[] = {"the ", "this ", "that ", "some ", "one ", "any ", "which ", "what ",
+        "no ", "each ", "every ", "a ", "un ", "el ", "al ", "ese ", "este ", "il ", "o ", "um ", "le ",
+        "ce ", "het ", "een ", "dit ", "dat "};
+    bool is = false;
+    for (size_t i = 0; i < sizeof talk / sizeof *talk && !is; i++)
+        is = str_is_nocase(str_slice(s, at, at + strlen(talk[i])), talk[i]) &&
+             (plain_byte(s, at + strlen(talk[i])) | 0x20) == 'p';
+    return is;
+}
+
 /* "zephyrpost dot com" from `at`, as "zephyrpost.com"; its end, 0 if there is no dot in words. */
 static size_t host_read(struct str s, size_t at, struct host *out)
 {
@@ -122,7 +135,7 @@ static size_t host_read(struct str s, size_t at, struct host *out)
         n_dots++;
         i = next;
     }
-    return n_dots > 0 && plain_is_top(str_slice(s, last, i)) ? i : 0;
+    return n_dots > 0 && plain_is_top(str_slice(s, last, i)) && !is_talk(s, at) ? i : 0;
 }
 
 /* ---- Codes. ---- */

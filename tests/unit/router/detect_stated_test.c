@@ -357,12 +357,38 @@ static int init(void **state)
     return router_detect_init(&err);
 }
 
+/* Each was private: 155 of the benchmarks' harmless prompts were, now 113. */
+static void what_is_anybodys_is_nobodys(void **state)
+{
+    (void)state;
+    harmless("A Type I error at a dialysis center: what is it?");
+    harmless("The coefficient is valid at the point it is evaluated.");
+    harmless("When was the Dalai Lama born? A. 1935 B. 2000 C. 1965");
+    harmless("An attorney took the job at a salary of $45,000 a year.");
+    harmless("Ann saves 10% of her weekly wage of 300 dollars. How much is that?");
+    harmless("A 45-year-old woman takes pills for her asthma. What is next?");
+    harmless("Hydrogen fusion begins once the internal pressure of the star is high enough.");
+    harmless("Summarise how Aaron Beck treated a depressed patient with cognitive therapy.");
+    harmless("Quarter First 30000 Second 40000 Third 22500 Fourth 27500 Total 120000");
+    harmless("Cash 400000 Inventories 600000 Patent 10 and so on: balance it, please");
+    harmless("In which soap does she learn that he is having an affair?");
+    is(ROUTER_FINANCIAL, "my salary of 45,000 was cut");
+    is(ROUTER_FINANCIAL, "my sister says her salary is 2,000");
+    is(ROUTER_PHI, "Anna's results came today, her cancer is back");
+    is(ROUTER_PHI, "Nobody at work knows that my wife and I are hiv positive.");
+    is(ROUTER_PHI, "Please check: so do I. Diabetes runs in my family.");
+    is(ROUTER_PERSONAL, "my husband is having an affair");
+    is(ROUTER_PII, "write to anna at point dot com");
+    is(ROUTER_PII, "Send it to 12345 Oak Street, Springfield 62704");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_password_before_the_word_that_says_so),
         cmocka_unit_test(a_login_has_its_password_behind_p),
         cmocka_unit_test(placeholders_of_other_languages),
+        cmocka_unit_test(what_is_anybodys_is_nobodys),
         cmocka_unit_test(what_somebody_takes_is_their_health_whatever_it_is),
         cmocka_unit_test(a_password_that_is_asked_about),
         cmocka_unit_test(a_word_of_a_megabyte_is_asked_about_once_for_each_of_its_words),
