@@ -82,8 +82,14 @@ static void shorts_begin(struct block *b)
 static void rows_find(
     const struct block *b, const struct rows *all, int32_t at, const uint8_t *out[SHORT_ROWS])
 {
-    const int32_t tile = b->now.from / TILE_POSITIONS * TILE_POSITIONS + at;
-    for (int32_t p = tile; p < tile + SHORT_ROWS; p++)
+    const int32_t first = b->now.from / TILE_POSITIONS * TILE_POSITIONS + at, last = first + SHORT_ROWS - 1;
+    if (first >= b->now.from && last < b->now.to && (last < all->turn || first >= all->turn)) {
+        const uint8_t *row = row_at(all, first);
+        for (size_t i = 0; i < SHORT_ROWS; i++)
+            out[i] = row + i * all->bytes;
+        return;
+    }
+    for (int32_t p = first; p <= last; p++)
         *out++ = p >= b->now.from && p < b->now.to ? row_at(all, p) : (const uint8_t *)b->parts.row;
 }
 

@@ -64,8 +64,8 @@ struct short_unit {
     /* out[query * width + i] times less[query] += more[query] x terms by values, of n queries. */
     void (*mix)(float *out, int64_t width, const float *less, const float *more, const uint32_t *terms,
         const uint32_t *values, int64_t n);
-    /* The same for n queries, at most SHORT_FEW, in another order: scores[query][position], terms[query][pair
-     * of positions]. */
+    /* The same for n queries, at most SHORT_FEW (there is room for so many), in another order:
+     * scores[query][position], terms[query][pair of positions]. */
     void (*few_scores)(float *scores, const struct short_tile *t, const uint32_t *queries, int64_t stride,
         const float *scales, int64_t pairs, int64_t n);
     void (*few_terms)(uint32_t *terms, float *less, float *more, const float *scores,

@@ -6,158 +6,9 @@
 #include "engine/worker/cpu/product_avx512.h"
 #include "engine/worker/cpu/shorts.h"
 /* clang-format off: the vectors first */
+#include "engine/worker/cpu/shorts_rows_avx512.h"
 #include "engine/worker/cpu/term_avx512.h"
 /* clang-format on */
-
-INLINE float power_of_two(int32_t e)
-{
-    return tensor_float_from_bits((uint32_t)(127 + e) << 23);
-}
-
-INLINE __mmask16 lanes_left(int64_t left)
-{
-    return (__mmask16)(left >= LANES ? 0xFFFF : left > 0 ? (1u << left) - 1 : 0);
-}
-
-/* Sixteen of a row's values from the i-th on, zeros behind its end. `whole`: it ends behind them. */
-INLINE __m512 halves_at(const uint8_t *row, int64_t i, int64_t width, const bool whole)
-{
-    return _mm512_cvtph_ps(whole ? _mm256_loadu_si256((const __m256i *)(const void *)(row + 2 * i))
-                                 : _mm256_maskz_loadu_epi16(lanes_left(width - i), row + 2 * i));
-}
-
-/* The whole number nearest to each x times `by` is in the low bits of what this returns. */
-INLINE __m512i whole_numbers(__m512 x, __m512 by)
-{
-    const __m512 magic = _mm512_set1_ps(12582912.0f); /* 1.5 * 2^23 */
-    return _mm512_castps_si512(_mm512_fmadd_ps(x, by, magic));
-}
-
-INLINE __m512i side_by_side(__m512i low, __m512i high)
-{
-    return _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16));
-}
-
-/* The exponent of a row's largest value; 16: it has some that is no number. */
-INLINE int32_t row_exponent(const uint8_t *row, int64_t width, const bool whole)
-{
-    __m512i most = _mm512_setzero_si512();
-    for (int64_t i = 0; i < width; i += 2 * LANES) {
-        const __mmask32 m = (__mmask32)lanes_left(width - i - LANES) << 16 | lanes_left(width - i);
-        const __m512i halves =
-            whole ? _mm512_loadu_si512(row + 2 * i) : _mm512_maskz_loadu_epi16(m, row + 2 * i);
-        most = _mm512_max_epu16(most, _mm512_and_si512(halves, _mm512_set1_epi16(0x7FFF)));
-    }
-    const __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
-    const __m128i quarter = _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)),
-                  least = _mm_minpos_epu16(_mm_xor_si128(quarter, _mm_set1_epi16(-1)));
-    return (int32_t)((uint16_t)~_mm_cvtsi128_si32(least) >> 10) - 15;
-}
-
-/* Of `bits`; what its values are multiplied by. */
-INLINE float row_scale(int32_t e, int32_t bits)
-{
-    return e > 15 ? 0 : power_of_two(bits - 1 - e);
-}
-
-INLINE void keys_of(
-    const struct short_tile *t, int64_t at, const uint8_t *const *rows, int64_t width, const bool whole)
-{
-    for (int64_t r = 0; r < SHORT_ROWS; r++, at++) {
-        const int32_t e = row_exponent(rows[r], width, whole);
-        const __m512 by = _mm512_set1_ps(row_scale(e, SHORT_KEY_BITS));
-        t->key_scale[at] = e > 15 ? NAN : power_of_two(e + 1 - SHORT_KEY_BITS);
-        uint32_t *to = t->keys + at * SHORT_RUN;
-        for (int64_t i = 0; i < width; i += SHORT_VALUES) {
-            const __m512i low = whole_numbers(halves_at(rows[r], i, width, whole), by),
-                          high = whole_numbers(halves_at(rows[r], i + LANES, width, whole), by);
-            const int64_t pair = i / 2;
-            _mm512_storeu_si512(to + pair / SHORT_RUN * SHORT_POSITIONS * SHORT_RUN + pair % SHORT_RUN,
-                side_by_side(low, high));
-        }
-    }
-}
-
-static void vnni_keys(const struct short_tile *t, int64_t at, const uint8_t *const *rows, int64_t width)
-{
-    if (width % SHORT_VALUES == 0)
-        keys_of(t, at, rows, width, true);
-    else
-        keys_of(t, at, rows, width, false);
-}
-
-INLINE __m512 value_scale(const struct short_tile *t, int64_t at, int32_t e)
-{
-    t->value_power[at] = e > 15 ? NAN : (float)(e + 1 - SHORT_VALUE_BITS);
-    return _mm512_set1_ps(t->value_back[at] = row_scale(e, SHORT_VALUE_BITS));
-}
-
-INLINE void values_of(const struct short_tile *t, int64_t at, const uint8_t *const *rows,
-    const uint8_t *const *beside, int64_t width, const bool whole)
-{
-    const int64_t pair = at / 32 * 16 + at % 16;
-    uint32_t *to = t->values + pair * ((width + LANES - 1) / LANES * LANES);
-    for (int64_t r = 0; r < SHORT_ROWS; r++) {
-        const __m512 a = value_scale(t, at + r, row_exponent(rows[r], width, whole)),
-                     b = value_scale(t, at + r + LANES, row_exponent(beside[r], width, whole));
-        for (int64_t i = 0; i < width; i += LANES, to += LANES)
-            _mm512_storeu_si512(to, side_by_side(whole_numbers(halves_at(rows[r], i, width, whole), a),
-                                        whole_numbers(halves_at(beside[r], i, width, whole), b)));
-    }
-}
-
-static void vnni_values(const struct short_tile *t, int64_t at, const uint8_t *const *rows,
-    const uint8_t *const *beside, int64_t width)
-{
-    if (width % SHORT_VALUES == 0)
-        values_of(t, at, rows, beside, width, true);
-    else
-        values_of(t, at, rows, beside, width, false);
-}
-
-/* ---- Queries ---- */
-
-INLINE __m512 floats_at(const float *row, int64_t i, int64_t width)
-{
-    return _mm512_maskz_loadu_ps(lanes_left(width - i), row + i);
-}
-
-static float row_length(const float *row, int64_t width)
-{
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t i = 0; i < width; i += LANES) {
-        const __m512 x = floats_at(row, i, width);
-        sum = _mm512_fmadd_ps(x, x, sum);
-    }
-    return sqrtf(_mm512_reduce_add_ps(sum));
-}
-
-static void vnni_queries(
-    uint32_t *to, int64_t stride, float *scales, const float *const *rows, int64_t width, float scale)
-{
-    const float most = short_query_length(width);
-    __m512 by[SHORT_QUERIES];
-    for (int q = 0; q < SHORT_QUERIES; q++) {
-        const float length = row_length(rows[q], width);
-        by[q] = _mm512_set1_ps(length > 0 ? most / length : 0);
-        scales[q] = length * scale / most;
-    }
-    for (int64_t i = 0; i < width; i += SHORT_VALUES) {
-        uint32_t words[SHORT_QUERIES][LANES];
-        const uint8_t *of[SHORT_QUERIES];
-        for (int q = 0; q < SHORT_QUERIES; q++) {
-            _mm512_storeu_si512(words[q], side_by_side(whole_numbers(floats_at(rows[q], i, width), by[q]),
-                                              whole_numbers(floats_at(rows[q], i + LANES, width), by[q])));
-            of[q] = (const uint8_t *)words[q];
-        }
-        for (size_t w = 0; w < LANES; w += 4) {
-            vwords turned[4];
-            rows_16(turned, of, w * sizeof **words);
-            for (int j = 0; j < 4; j++, to += stride)
-                memcpy(to, &turned[j], sizeof turned[j]);
-        }
-    }
-}
 
 /* ---- Products ---- */
 
@@ -275,13 +126,13 @@ INLINE void few_scores_at(float *scores, const struct short_tile *t, int64_t at,
 static void vnni_few_scores(float *scores, const struct short_tile *t, const uint32_t *queries,
     int64_t stride, const float *scales, int64_t pairs, int64_t n)
 {
-    for (int64_t at = 0; at < SHORT_POSITIONS; at += LANES) {
-        int64_t c = 0;
-        for (; c + FEW <= n; c += FEW)
-            few_scores_at(scores + c * SHORT_POSITIONS, t, at, queries + c, stride, scales + c, pairs, FEW);
-        for (; c < n; c++)
-            few_scores_at(scores + c * SHORT_POSITIONS, t, at, queries + c, stride, scales + c, pairs, 1);
-    }
+    for (int64_t at = 0; at < SHORT_POSITIONS; at += LANES)
+        for (int64_t c = 0; c < n; c += FEW)
+            if (n - c > 1)
+                few_scores_at(
+                    scores + c * SHORT_POSITIONS, t, at, queries + c, stride, scales + c, pairs, FEW);
+            else
+                few_scores_at(scores + c * SHORT_POSITIONS, t, at, queries + c, stride, scales + c, pairs, 1);
 }
 
 /* Where the term of a pair of positions stands: from one pair to the next, from one query to the next. */
@@ -477,46 +328,79 @@ INLINE __mmask16 lanes_from(int32_t first, int32_t last)
 }
 
 /* Sums of four positions each, added as tile_terms adds them. */
-INLINE __m512 sum_of_all(__m512 sums)
+INLINE float sum_of_all(__m512 sums)
 {
     float of[LANES], sum = 0;
     _mm512_storeu_ps(of, sums);
     for (int i = 0; i < LANES; i++)
         sum += of[i];
-    return _mm512_set1_ps(sum);
+    return sum;
 }
 
-/* Of one query: a vector is sixteen positions. */
-INLINE void few_terms_of(uint32_t *to, float *less, float *more, const float *scores,
-    const struct short_tile *t, const struct short_queries *q, int64_t c)
-{
-    __m512 most = _mm512_set1_ps(-INFINITY), w[4], back[4];
+/* Of one query, by sixteen positions. */
+struct few_terms {
+    __m512 of[4];
     __mmask16 seen[4];
+    float with, without; /* term_sums */
+};
+
+/* The largest of the scores that are seen, which `of` become. */
+INLINE float few_begin(struct few_terms *f, const float *scores, const struct short_queries *q, int64_t query)
+{
+    __m512 most = _mm512_set1_ps(-INFINITY);
     for (int j = 0; j < 4; j++) {
-        seen[j] = q->first ? lanes_from(q->first[c] - j * LANES, q->last[c] - j * LANES) : 0xFFFF;
-        w[j] = _mm512_loadu_ps(scores + j * LANES);
-        back[j] = _mm512_loadu_ps(t->value_back + j * LANES);
-        most = _mm512_mask_max_ps(most, seen[j], w[j], most);
+        f->seen[j] = q->first ? lanes_from(q->first[query] - j * LANES, q->last[query] - j * LANES) : 0xFFFF;
+        f->of[j] = _mm512_loadu_ps(scores + j * LANES);
+        most = _mm512_mask_max_ps(most, f->seen[j], f->of[j], most);
     }
-    const struct turn turn = turn_of(_mm512_set1_ps(q->most[c]), _mm512_set1_ps(_mm512_reduce_max_ps(most)));
-    for (int j = 0; j < 4; j++)
-        w[j] = _mm512_maskz_mov_ps(seen[j], (__m512)power_lanes(_mm512_sub_ps(w[j], turn.here)));
-    const struct term_sums sums = four_sums(w, back);
-    const __m512 scale = term_scale(sum_of_all(sums.with)), sum = sum_of_all(sums.without);
+    return _mm512_reduce_max_ps(most);
+}
+
+INLINE void few_terms_of(struct few_terms *f, const struct short_tile *t, float most)
+{
+    __m512 back[4];
+    for (int j = 0; j < 4; j++) {
+        back[j] = _mm512_loadu_ps(t->value_back + j * LANES);
+        f->of[j] = _mm512_maskz_mov_ps(
+            f->seen[j], (__m512)power_lanes(_mm512_sub_ps(f->of[j], _mm512_set1_ps(most))));
+    }
+    const struct term_sums sums = four_sums(f->of, back);
+    f->with = sum_of_all(sums.with);
+    f->without = sum_of_all(sums.without);
+}
+
+INLINE void few_round(uint32_t *to, const struct few_terms *f, float scale)
+{
+    const __m512 by = _mm512_set1_ps(scale);
     for (int i = 0; i < 2; i++)
-        _mm512_storeu_si512(
-            to + i * LANES, side_by_side(whole_numbers(w[2 * i], scale), whole_numbers(w[2 * i + 1], scale)));
-    less[c] = _mm512_cvtss_f32(turn.less);
-    more[c] = _mm512_cvtss_f32(_mm512_div_ps(turn.more, scale));
-    q->most[c] = _mm512_cvtss_f32(turn.most);
-    q->sums[c] = _mm512_cvtss_f32(sums_go_on(&turn, _mm512_set1_ps(q->sums[c]), sum));
+        _mm512_storeu_si512(to + i * LANES,
+            side_by_side(whole_numbers(f->of[2 * i], by), whole_numbers(f->of[2 * i + 1], by)));
 }
 
 static void vnni_few_terms(uint32_t *terms, float *less, float *more, const float *scores,
     const struct short_tile *t, const struct short_queries *q, int64_t n)
 {
+    const __mmask16 own = lanes_left(n);
+    struct few_terms few[SHORT_FEW];
+    float here[LANES] = {0}, with[LANES] = {0}, without[LANES] = {0}, scale[LANES];
     for (int64_t c = 0; c < n; c++)
-        few_terms_of(terms + c * SHORT_POSITIONS / 2, less, more, scores + c * SHORT_POSITIONS, t, q, c);
+        here[c] = few_begin(&few[c], scores + c * SHORT_POSITIONS, q, c);
+    const struct turn turn = turn_of(_mm512_maskz_loadu_ps(own, q->most), _mm512_loadu_ps(here));
+    _mm512_storeu_ps(here, turn.here);
+    for (int64_t c = 0; c < n; c++) {
+        few_terms_of(&few[c], t, here[c]);
+        with[c] = few[c].with;
+        without[c] = few[c].without;
+    }
+    const __m512 by = term_scale(_mm512_loadu_ps(with));
+    _mm512_storeu_ps(scale, by);
+    for (int64_t c = 0; c < n; c++)
+        few_round(terms + c * SHORT_POSITIONS / 2, &few[c], scale[c]);
+    _mm512_mask_storeu_ps(less, own, turn.less);
+    _mm512_mask_storeu_ps(more, own, _mm512_div_ps(turn.more, by));
+    _mm512_mask_storeu_ps(q->most, own, turn.most);
+    _mm512_mask_storeu_ps(
+        q->sums, own, sums_go_on(&turn, _mm512_maskz_loadu_ps(own, q->sums), _mm512_loadu_ps(without)));
 }
 
 const struct short_unit shorts_avx512vnni = {.queries = vnni_queries,
