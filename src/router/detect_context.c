@@ -130,33 +130,12 @@ static bool atoms_grow(struct detect_context *c)
     return true;
 }
 
-/* "I. Asthma", "i) ...", "type I error": a number of a list or a kind, and nobody. */
-static bool is_numeral(const struct detect_context *c, size_t at)
-{
-    static const char *const numbered[] = {"type", "stage", "phase", "class", "war", "bipolar", "grade",
-        "level", "part", "chapter", "group"},
-                             *const ends[] = {
-                                 "am", "do", "did", "was", "have", "had", "than", "and", "can", "will"};
-    const struct str text = c->scan->text;
-    const struct detect_word *w = &c->words[at];
-    const struct str before = at > 0 ? str_slice(text, w[-1].start, w[-1].end) : STR_NONE;
-    const char behind = w->end < text.len ? text.data[w->end] : '\0';
-    bool is = behind == ')' || behind == '.';
-    if (!str_is_nocase(str_slice(text, w->start, w->end), "i"))
-        return false;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends && is; i++)
-        is = !str_is_nocase(before, ends[i]);
-    for (size_t i = 0; i < sizeof numbered / sizeof *numbered && !is; i++)
-        is = str_is_nocase(before, numbered[i]);
-    return is;
-}
-
 static void figure_count(struct detect_context *c, size_t at)
 {
     enum { NEAR = 3, ENOUGH = 5 };
     c->figures = c->figures > 0 && at <= c->last_figure + NEAR ? c->figures + 1 : 1;
     c->last_figure = at;
-    c->scan->told = c->scan->told || c->figures >= ENOUGH;
+    c->scan->told |= c->figures >= ENOUGH;
 }
 
 static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
@@ -173,8 +152,7 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
         c->words[to].kinds |= CUE(housed);
     kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro) |
                CUE(figure) | CUE(tens) | CUE(turn) | CUE(either) | CUE(thing));
-    if (kinds & CUE(self) && is_numeral(c, from))
-        kinds &= ~CUE(self);
+    kinds &= kinds & CUE(self) && detect_numeral(c, from) ? ~CUE(self) : ~(uint64_t)0;
     if (kinds == 0)
         return;
     if (c->scan->rc == 0 && (c->n_atoms < c->room_atoms || atoms_grow(c)))

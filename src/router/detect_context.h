@@ -76,6 +76,8 @@ bool detect_named_behind(
     const struct detect_context *c, const struct detect_atom *password, struct str *value);
 bool detect_owned(const struct detect_context *c, const struct detect_atom *password);
 bool detect_humped(const struct detect_context *c, const struct detect_word *w);
+/* "I. Asthma", "i) ...", "type I error": a number of a list or a kind, and nobody. */
+bool detect_numeral(const struct detect_context *c, size_t word);
 /* "dad", where a sentence begins with it: the writer's own. */
 bool detect_bare_kin(const struct detect_context *c, const struct detect_atom *a);
 

@@ -282,3 +282,18 @@ bool detect_humped(const struct detect_context *c, const struct detect_word *w)
     return hump && w->end < text.len && memchr("!#$%", text.data[w->end], 4) &&
            !is_type(word, str_slice(text, w->end, text.len));
 }
+
+bool detect_numeral(const struct detect_context *c, size_t word)
+{
+    static const char *const numbered[] = {"type", "stage", "phase", "class", "war", "bipolar", "grade",
+        "level", "part", "chapter", "group", NULL};
+    static const char *const ends[] = {
+        "am", "do", "did", "was", "have", "had", "than", "and", "can", "will", NULL};
+    const struct str text = c->scan->text;
+    const size_t end = c->words[word].end;
+    const char behind = end < text.len ? text.data[end] : '\0';
+    if (!str_is_nocase(text_of(c, word, word + 1), "i"))
+        return false;
+    return (word > 0 && is_among(c, word - 1, numbered)) ||
+           ((behind == ')' || behind == '.') && !(word > 0 && is_among(c, word - 1, ends)));
+}
