@@ -120,5 +120,5 @@ test('a wrong kind, quirk, header or version is an error of the configuration th
   // These were only found when the gateway started.
   for (const url of ['http://u:p@127.0.0.1/v1', 'http://127.0.0.1/v1?a=b', 'http://127.0.0.1/v 1', 'http://example.com/v1'])
     assert.match(check(`kind: openai, base_url: "${url}"`), /^2 weir: .*weir.yaml:2: provider 'x': the base_url /s, url);
-  assert.match(check('kind: openai, base_url: "https://h/v1", proxy: foo'), /^2 .*weir.yaml:2: provider 'x': the proxy is not a URL/s);
+  assert.match(check('kind: openai, base_url: "https://h/v1", proxy: foo'), /^2 .*weir.yaml:2: provider 'x': the proxy must be written like http:/s);
 });
