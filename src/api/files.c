@@ -108,7 +108,7 @@ void api_files_reply_list(const struct api_call *c, const char *of, const char *
 {
     struct buf out;
     struct json_writer w;
-    int64_t limit = 20;
+    int64_t limit = strcmp(of, "file-") == 0 ? FILES_LIST_MOST : 20; /* as OpenAI's */
     char key[64], after[96], order[8];
     const char *folder = api_files_folder(c);
     if (!folder)

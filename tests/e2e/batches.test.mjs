@@ -99,6 +99,8 @@ test('files: a field of the form that changes something was dropped in silence, 
   };
   assert.deepEqual(await ids('asc'), (await ids('desc')).reverse());
   await assert.rejects(client.files.list({ order: 'some' }), OpenAI.BadRequestError);
+  for (let i = 0; i < 21; i++) await send(client, [chat('a')]);
+  assert.ok((await client.files.list()).data.length > 20, 'all of them, as at OpenAI');
 });
 
 test("Anthropic's message batches are refused in words", async () => {
