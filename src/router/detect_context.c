@@ -405,20 +405,6 @@ static void password_look(struct detect_context *c, const struct detect_atom *a)
     }
 }
 
-/* "Albert Einstein was born on ...": somebody known, on the same line and in the same sentence, and nobody
- * else named in between. */
-static bool known_before(const struct detect_context *c, size_t at)
-{
-    enum { WITHIN = 5 };
-    for (size_t i = at; i-- > 0 && at - i <= WITHIN && !(c->words[i].flags & (WORD_STOP | WORD_LINE));) {
-        if (detect_atoms_cover(c, CUE(known), i, i + 1) > 0)
-            return true;
-        if (detect_word_is(&c->words[i], CUE(given) | CUE(surname) | CUE(both) | CUE(role)))
-            return false;
-    }
-    return false;
-}
-
 /* A number of a person, up to four words behind what it is called; one of many digits, up to eight. */
 static size_t id_find(const struct detect_context *c, size_t at, size_t *from, size_t *length, bool *fake)
 {
@@ -456,9 +442,8 @@ static void values_look(struct detect_context *c, const struct detect_atom *a)
     struct detect_atom date;
     if (!detect_birth_date(c, a, &date))
         return;
-    bool known =
-        known_before(c, a->from) || detect_birth_told(c, a, &date) ||
-        detect_known_date(str_slice(c->scan->text, c->words[date.from].start, c->words[date.to - 1].end));
+    bool known = detect_birth_told(c, a, &date) || detect_known_date(str_slice(c->scan->text,
+                                                       c->words[date.from].start, c->words[date.to - 1].end));
     words_add(c, &birth, date.from, date.to, known ? 0.2 : 0.6);
     c->seen |= known ? 0 : CUE(dob);
 }

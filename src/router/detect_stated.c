@@ -183,6 +183,20 @@ static bool is_of_a_figure(
     return month;
 }
 
+/* "Albert Einstein was born on ...": somebody known, on the same line and in the same sentence, and nobody
+ * else named in between. */
+static bool known_before(const struct detect_context *c, size_t at)
+{
+    enum { WITHIN = 5 };
+    for (size_t i = at; i-- > 0 && at - i <= WITHIN && !(c->words[i].flags & (WORD_STOP | WORD_LINE));) {
+        if (detect_atoms_cover(c, CUE(known), i, i + 1) > 0)
+            return true;
+        if (detect_word_is(&c->words[i], CUE(given) | CUE(surname) | CUE(both) | CUE(role)))
+            return false;
+    }
+    return false;
+}
+
 bool detect_birth_told(
     const struct detect_context *c, const struct detect_atom *born, const struct detect_atom *date)
 {
@@ -193,6 +207,8 @@ bool detect_birth_told(
     const size_t behind = c->words[date->to - 1].end;
     const size_t close = str_find_char(str_slice(text, behind, behind + PLACE), ')');
     size_t i = date->to;
+    if (known_before(c, born->from))
+        return true;
     if (close == SIZE_MAX || !is_of_a_figure(c, born, date) || c->words[born->from].start == 0 ||
         text.data[c->words[born->from].start - 1] != '(')
         return false;
