@@ -31,6 +31,7 @@ struct batch {
     struct list running;
     int n_running;
     bool at_end, cancelled;
+    bool expired; /* and what was not run is said to be so */
     struct error broke;
     struct loop_timer *turn;
     struct batch_counts counts;
@@ -51,6 +52,7 @@ struct line {
     char model[LIMIT_MODEL_NAME + 1];
     struct error broke;
     char *custom_id;
+    int64_t number;      /* in the file */
     struct arena *arena; /* the request's, until the exchange has it */
     struct str body;
     bool fetching; /* what it names is read from the state; `api.gone`: it is in no batch any more */
@@ -125,6 +127,14 @@ static void refuse(struct batch *b, const char *custom_id, const char *code, con
     json_object_end(&w);
     result_write(b, custom_id, 0, NULL, buf_str(&body));
     buf_free(&body);
+}
+
+static void line_expire(struct batch *b, const char *custom_id, int64_t number)
+{
+    char message[128];
+    snprintf(message, sizeof message, "line %lld: the batch's time was over before it could be run",
+        (long long)number);
+    refuse(b, custom_id, "batch_expired", message);
 }
 
 /* ---- A line's exchange ---- */
@@ -319,6 +329,7 @@ static void request_run(struct batch *b, struct arena *a, const json_t *root, co
     struct line *l = must(calloc(1, sizeof *l));
     struct error err;
     l->batch = b;
+    l->number = b->number;
     l->arena = a;
     l->shape = shape;
     l->api = (struct api_call){.shard = b->o.shard, .shape = shape, .identified = b->o.identity != NULL};
@@ -376,8 +387,13 @@ static void line_take(struct batch *b, struct str text)
     else if (rc == 0 && (!shape || !str_is(json_text(root, "method"), "POST")))
         rc = error_set(&err, ERROR_INVALID, "wants 'method' POST and the 'url' %s",
             b->o.url ? b->o.url : "/v1/chat/completions, /v1/completions, /v1/responses or /v1/embeddings");
-    if (rc == 0) {
+    if (rc == 0 && !b->expired) {
         request_run(b, a, root, shape);
+        return;
+    }
+    if (rc == 0) {
+        line_expire(b, id.data, b->number);
+        arena_free(a);
         return;
     }
     snprintf(message, sizeof message, "line %lld: %s", (long long)b->number, err.message);
@@ -419,8 +435,11 @@ static void unsent_drop(struct batch *b)
 {
     list_each(node, after, &b->running) {
         struct line *l = list_item(node, struct line, link);
-        if (l->fetching || !exchange_was_sent(l->exchange))
+        if (l->fetching || !exchange_was_sent(l->exchange)) {
+            if (b->expired)
+                line_expire(b, l->custom_id, l->number);
             line_drop(l);
+        }
     }
 }
 
@@ -428,14 +447,14 @@ static void on_turn(void *ctx)
 {
     struct batch *b = ctx;
     int lines = 0;
-    bool stop = b->cancelled || b->broke.code;
-    if (stop)
+    bool stop = b->broke.code || (b->cancelled && !b->expired);
+    if (b->cancelled || b->broke.code)
         unsent_drop(b);
     if (!batch_out_saved(&b->out) || !batch_out_saved(&b->failed)) {
         loop_timer_start(b->turn, UNSAVED_MS);
         return;
     }
-    while (!stop && !b->at_end && b->n_running < allowed(b) && lines++ < LINES_A_TURN) {
+    while (!stop && !b->at_end && (b->expired || b->n_running < allowed(b)) && lines++ < LINES_A_TURN) {
         line_next(b);
         stop = b->broke.code != 0;
     }
@@ -549,6 +568,12 @@ void batch_cancel(struct batch *b)
 {
     b->cancelled = true;
     loop_timer_start(b->turn, 0);
+}
+
+void batch_expire(struct batch *b)
+{
+    b->expired = true;
+    batch_cancel(b);
 }
 
 void batch_free(struct batch *b)

@@ -45,6 +45,7 @@ int batch_check(const char *in, int64_t *lines, struct error *err) MUST_USE;
 int batch_start(const struct batch_options *o, struct batch **out, struct error *err) MUST_USE;
 struct batch_counts batch_progress(const struct batch *b);
 void batch_cancel(struct batch *b); /* begins no more lines; ends when those that run are over */
+void batch_expire(struct batch *b); /* likewise, and what was not run gets a result that says so */
 void batch_free(struct batch *b);   /* what runs is cancelled; `end` is not called then. NULL is allowed */
 
 #endif

@@ -121,7 +121,7 @@ static void on_look(void *ctx)
     struct job *j = ctx;
     if (now_s() > json_integer_value(json_object_get(j->about, "expires_at")) && !j->expired && !j->ended) {
         j->expired = true;
-        batch_cancel(j->batch);
+        batch_expire(j->batch);
     }
     if (j->ended && end_note(j) == 0)
         return;

@@ -103,6 +103,33 @@ test('files: a field of the form that changes something was dropped in silence, 
   assert.ok((await client.files.list()).data.length > 20, 'all of them, as at OpenAI');
 });
 
+test('what a batch had no time for was told nowhere', { skip }, async () => {
+  const slow = await Cloud.start({ delay: 300 });
+  const at = makeFolder();
+  const of = `retention: {content: 1d}\nproviders: {sim: {kind: openai, base_url: "${slow.url}/v1"}}\nmodels: [{name: gpt, provider: sim}]\n`;
+  const first = await Gateway.start(of, { folder: at, keep: true });
+  const lines = Array.from({ length: 60 }, (_, i) => chat(`c${i}`));
+  const c = clientOf(first);
+  const { id } = await c.batches.create({ input_file_id: (await send(c, [...lines, 'nonsense'])).id, endpoint: '/v1/chat/completions', completion_window: '24h' });
+  while (slow.requests.length < 6) await sleep(20);
+  await first.stop('SIGKILL');
+  const record = join(at, 'weir.db.files', `${id}.json`);
+  writeFileSync(record, JSON.stringify({ ...JSON.parse(readFileSync(record)), expires_at: 1 }));
+  const second = await Gateway.start(of, { folder: at });
+  try {
+    const b = await ended(clientOf(second), id);
+    assert.equal(b.status, 'expired');
+    const results = async (file) => rows(await (await clientOf(second).files.content(file)).text());
+    const [good, bad] = [await results(b.output_file_id), await results(b.error_file_id)];
+    assert.deepEqual(b.request_counts, { total: 61, completed: good.length, failed: bad.length });
+    assert.deepEqual([...good, ...bad].map((r) => r.custom_id ?? '').sort(), ['', ...lines.map((_, i) => `c${i}`)].sort(), 'each once');
+    assert.ok(good.length > 0 && bad.every((r) => r.response === null && r.error.code === (r.custom_id ? 'batch_expired' : 'invalid_request')));
+  } finally {
+    await second.stop();
+    await slow.stop();
+  }
+});
+
 test("Anthropic's message batches are refused in words", async () => {
   const r = await gateway.post('/v1/messages/batches', { requests: [] }, { 'anthropic-version': '2023-06-01' });
   assert.deepEqual([r.status, r.body.type, r.body.error.type], [404, 'error', 'not_found_error']);
