@@ -84,10 +84,8 @@ static bool is_money(const struct detect_context *c, size_t word)
 {
     static const char *const words[] = {"euro", "euros", "eur", "dollar", "dollars", "usd", "pound", "pounds",
         "quid", "gbp", "grand", "k", "zl", "z\xC5\x82", "zloty", "z\xC5\x82otych", "pln", "tys",
-        "tysi\xC4\x99"
-        "cy",
-        "reais", "real", "contos", "franken", "francs", "chf", "pesos", "mille", "mila", "tausend", "brutto",
-        "bruto", "brutos", "netto", "netos", "nets", "netti", "gross"};
+        "tysi\304\231cy", "reais", "real", "contos", "franken", "francs", "chf", "pesos", "mille", "mila",
+        "tausend", "brutto", "bruto", "brutos", "netto", "netos", "nets", "netti", "gross"};
     const struct str text = str_slice(c->scan->text, c->words[word].start, c->words[word].end);
     bool is = false;
     for (size_t i = 0; i < sizeof words / sizeof *words && !is; i++)

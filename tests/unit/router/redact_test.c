@@ -289,8 +289,7 @@ static void a_number_told_in_words_is_masked_as_a_whole(void **state)
     struct arena *a = arena_create(16 * MIB);
     static const char *const texts[] = {
         "Please charge four five three nine five seven eight seven six three six two one four eight six for it.",
-        "Von D E sieben vier drei sieben null vier null null vier vier null acht eins sieben zwei sechs vier neun "
-        "f\xC3\xBCnf drei abbuchen, bitte.",
+        "Von D E null drei zwei eins vier eins acht acht acht sieben drei eins acht null sieben sieben null acht vier drei abbuchen, bitte, und mir kurz antworten.",
         "My number is zero zero four nine one five one double five two eight two three four, call any day."};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct str text = leaves(request_of(a, "gpt", texts[i]));
