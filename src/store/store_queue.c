@@ -14,7 +14,7 @@
 
 static void to_waiting(struct store_queue *q, struct list *rows, bool hurry)
 {
-    hurry = hurry || q->rows >= STORE_GATHER_ROWS;
+    hurry = hurry || store_queue_has_much(q);
     if (list_empty(&q->waiting) || (hurry && !q->urgent))
         pthread_cond_signal(&q->wake);
     q->urgent = q->urgent || hurry;

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "base/limits.h"
 #include "store/store_journal.h"
 
 struct store_waiter {
@@ -51,8 +52,14 @@ struct store_queue {
     bool healthy, stop;
 };
 
-/* While there are fewer rows than this, and nobody waits, the writer gathers on. */
-enum { STORE_GATHER_ROWS = 2048 };
+/* With so much, or where somebody waits, the writer gathers no more. Each group costs a sync and the pages
+ * that every group writes (the ends of the tables, the journal's mark, what was spent). */
+enum { STORE_GATHER_ROWS = 8192, STORE_GATHER_BYTES = LIMIT_STORE_QUEUE / 4 };
+
+static inline bool store_queue_has_much(const struct store_queue *q)
+{
+    return q->rows >= STORE_GATHER_ROWS || q->bytes >= STORE_GATHER_BYTES;
+}
 
 static inline bool store_row_is_awaited(const struct store_row *row)
 {

@@ -204,7 +204,7 @@ static void gather(struct store_queue *q)
 {
     struct timespec few = time_after_ms(GATHER_MS), many = time_after_ms(GATHER_MANY_MS);
     bool longer = false;
-    while (q->journal && !q->urgent && !q->stop && q->rows < STORE_GATHER_ROWS) {
+    while (q->journal && !q->urgent && !q->stop && !store_queue_has_much(q)) {
         if (pthread_cond_timedwait(&q->wake, &q->mutex, longer ? &many : &few) != ETIMEDOUT)
             continue;
         if (longer || q->rows < GATHER_FEW)
