@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import test from 'node:test';
+import { dirname, join } from 'node:path';
+import test, { after } from 'node:test';
 import { examples } from '../../train/house/generate.mjs';
 import { generated, grade, holds, targets, written } from '../../train/house/evaluate.mjs';
 import { Random, expand } from '../../train/house/random.mjs';
@@ -121,45 +121,44 @@ test('the scorer: exact labels, shares of fields, words that must be there, decl
   assert.ok(written().filter((e) => e.job === 'decline').length >= 50);
 });
 
-test('a name has the same tokens after a blank and after a quotation mark', () => {
+// A tokenizer and first weights, of the corpus above.
+let began;
+const base = () => {
+  if (began) return began;
   const place = mkdtempSync(join(tmpdir(), 'weir-house-'));
-  try {
-    writeFileSync(join(place, 'c.jsonl'), corpus.map((e) => `${JSON.stringify(e)}\n`).join(''));
-    execFileSync('node', [join(folder, 'base.mjs'), join(place, 'c.jsonl'), join(place, 't.gguf'), ...small], { stdio: 'ignore' });
-    const tokens = (texts) => execFileSync(weir, ['tokenize', '--model', join(place, 't.gguf')], { encoding: 'utf8', input: texts.map((text) => JSON.stringify({ text })).join('\n') }).trim().split('\n').map((l) => JSON.parse(l));
-    for (const name of ['Nowakowski', 'Zsófia', 'Quandtberg-Trading', 'X', 'AB-1234', '20.5.2031']) {
-      const [alone, blank, quoted] = tokens([name, ` ${name}`, `"${name}`]);
-      assert.deepEqual(blank.slice(1), alone, name);
-      assert.deepEqual(quoted.slice(1), alone, name);
-    }
-    assert.equal(tokens(['12345'])[0].length, 5, 'digits are single');
-  } finally {
-    rmSync(place, { recursive: true });
+  writeFileSync(join(place, 'c.jsonl'), corpus.map((e) => `${JSON.stringify(e)}\n`).join(''));
+  began = join(place, 't.gguf');
+  execFileSync('node', [join(folder, 'base.mjs'), join(place, 'c.jsonl'), began, '--layers', '1', '--embed', '96', '--wordnet', 'no'], { stdio: 'ignore' });
+  return began;
+};
+after(() => began && rmSync(dirname(began), { recursive: true }));
+const tokens = (...texts) => execFileSync(weir, ['tokenize', '--model', base()], { encoding: 'utf8', input: texts.map((text) => JSON.stringify({ text })).join('\n') }).trim().split('\n').map((l) => JSON.parse(l));
+
+test('a name has the same tokens after a blank and after a quotation mark', () => {
+  for (const name of ['Nowakowski', 'Zsófia', 'Quandtberg-Trading', 'X', 'AB-1234', '20.5.2031']) {
+    const [alone, blank, quoted] = tokens(name, ` ${name}`, `"${name}`);
+    assert.deepEqual(blank.slice(1), alone, name);
+    assert.deepEqual(quoted.slice(1), alone, name);
   }
+  assert.equal(tokens('12345')[0].length, 5, 'digits are single');
 });
 
 test('words of one topic begin near each other, and a word has one token', () => {
-  const place = mkdtempSync(join(tmpdir(), 'weir-house-'));
-  try {
-    writeFileSync(join(place, 'c.jsonl'), corpus.map((e) => `${JSON.stringify(e)}\n`).join(''));
-    execFileSync('node', [join(folder, 'base.mjs'), join(place, 'c.jsonl'), join(place, 't.gguf'), '--layers', '1', '--embed', '96', '--wordnet', 'no'], { stdio: 'ignore' });
-    const bytes = execFileSync(weir, ['show', join(place, 't.gguf'), '--tensor', 'token_embd.weight'], { maxBuffer: 1 << 24 });
-    const all = new Float32Array(new Uint8Array(bytes).buffer);
-    const row = (word) => {
-      const ids = JSON.parse(execFileSync(weir, ['tokenize', '--model', join(place, 't.gguf')], { encoding: 'utf8', input: JSON.stringify({ text: word }) }));
-      assert.equal(ids.length, 1, word);
-      return all.subarray(ids[0] * 96, ids[0] * 96 + 96);
-    };
-    const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
-    const like = (a, b) => dot(row(a), row(b)) / Math.sqrt(dot(row(a), row(a)) * dot(row(b), row(b)));
-    const mean = (pairs) => pairs.reduce((sum, [a, b]) => sum + like(a, b), 0) / pairs.length;
-    const near = mean([['invoice', 'payment'], ['phone', 'mobile'], ['weather', 'forecast'], ['hotel', 'room']]);
-    const far = mean([['invoice', 'hotel'], ['phone', 'forecast'], ['weather', 'room'], ['mobile', 'payment']]);
-    assert.ok(near > far + 0.1, `${near} and ${far}`);
-    assert.ok(like('invoice', 'Invoice') > 0.4);
-  } finally {
-    rmSync(place, { recursive: true });
-  }
+  const bytes = execFileSync(weir, ['show', base(), '--tensor', 'token_embd.weight'], { maxBuffer: 1 << 24 });
+  const all = new Float32Array(new Uint8Array(bytes).buffer);
+  const said = ['invoice', 'payment', 'phone', 'mobile', 'weather', 'forecast', 'hotel', 'room', 'Invoice'], ids = tokens(...said);
+  const row = (word) => {
+    const [id, ...more] = ids[said.indexOf(word)];
+    assert.deepEqual(more, [], word);
+    return all.subarray(id * 96, id * 96 + 96);
+  };
+  const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+  const like = (a, b) => dot(row(a), row(b)) / Math.sqrt(dot(row(a), row(a)) * dot(row(b), row(b)));
+  const mean = (pairs) => pairs.reduce((sum, [a, b]) => sum + like(a, b), 0) / pairs.length;
+  const near = mean([['invoice', 'payment'], ['phone', 'mobile'], ['weather', 'forecast'], ['hotel', 'room']]);
+  const far = mean([['invoice', 'hotel'], ['phone', 'forecast'], ['weather', 'room'], ['mobile', 'payment']]);
+  assert.ok(near > far + 0.1, `${near} and ${far}`);
+  assert.ok(like('invoice', 'Invoice') > 0.4);
 });
 
 test('trained in two steps, it keeps its tokenizer, its template and that it answers without chance', () => {
