@@ -96,8 +96,8 @@ static double value_of(const struct shape *s, int32_t token, int32_t head, int32
                      : (double)v[((int64_t)token * s->n_kv_heads + head) * s->v_width + i];
 }
 
-/* On a matrix unit 16 bits of queries and terms count. By integers a score is off by less than what F16 has
- * left of the keys, which is up to 3e-5 of both lengths' product: of those here a thousandth. */
+/* On a matrix unit 16 bits of queries and terms count. By integers (shorts.h) a score is off by about as much
+ * as F16 leaves of its key: some 1e-5 of both lengths' product, which here is up to 40. */
 static double most_off(const struct kernels *kernels, const struct shape *s)
 {
     if (kernels->shorts && s->type == TENSOR_F16 && s->softcap == 0)
