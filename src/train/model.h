@@ -16,9 +16,9 @@ struct train_weight {
     int64_t at; /* its first value among the trained; -1: frozen */
     enum tensor_type type;
     const void *frozen;
-    const float *packed, *packed_back; /* of a frozen matrix, W^T and W as products take them; or NULL */
-    int64_t lora_a, lora_b;            /* rank x n_in, n_out x rank, among the trained; -1: none */
-    struct train_weight *bias;         /* of a matrix; NULL: none */
+    float *packed, *packed_back; /* of a matrix, W^T and W as products take them; or NULL */
+    int64_t lora_a, lora_b;      /* rank x n_in, n_out x rank, among the trained; -1: none */
+    struct train_weight *bias;   /* of a matrix; NULL: none */
     /* Rows of another weight, from row `from` on: what stands above follows from that one's. */
     struct train_weight *whole;
     int64_t from;
@@ -48,7 +48,7 @@ struct train_model {
     struct train_layer *layers;
     struct train_weight *embedding, *output_norm, *output; /* output is embedding where they are tied */
     float *values;                                         /* n_values, trained */
-    float *packed;                                         /* of all frozen matrices, or NULL */
+    float *packed;                                         /* of all matrices that are, or NULL */
     int64_t n_values;
     struct train_angles angles[2]; /* of all layers, or of those without a window and with one */
     int32_t n_rotated;             /* values of a head that turn: its first ... */
@@ -79,11 +79,17 @@ int train_model_load(const struct gguf *g, const struct train_lora *lora, bool e
 /* Angles of n_context positions. */
 int train_angles_fill(
     struct train_model *m, const struct rope *rope, struct train_angles *out, struct error *err) MUST_USE;
-/* Frozen matrices are packed for every product, or, where there is memory to spare, once: what that takes, in
- * bytes, and it. `products`: the kernels of all passes. */
+/* Matrices are packed for every product, or, where there is memory to spare, once: the frozen ones here, with
+ * `trained` the others by train_model_pack_trained whenever they have changed. What that takes, in bytes, and
+ * it. `products`: the kernels of all passes. */
 struct train_kernels;
-size_t train_model_packed_bytes(const struct train_model *m, const struct train_kernels *products);
-int train_model_pack(struct train_model *m, const struct train_kernels *products, struct error *err) MUST_USE;
+struct team;
+size_t train_model_packed_bytes(
+    const struct train_model *m, const struct train_kernels *products, bool trained);
+int train_model_pack(struct train_model *m, const struct train_kernels *products, bool trained,
+    struct team *t, struct error *err) MUST_USE;
+void train_model_pack_trained(
+    const struct train_model *m, const struct train_kernels *products, struct team *t);
 void train_model_free(struct train_model *m); /* a zeroed model is allowed */
 /* All values of its weights, trained or not, tied ones once; without adapters. */
 int64_t train_model_parameters(const struct train_model *m);

@@ -12,7 +12,7 @@
 #include "train/muon.h"
 
 #define CHUNK ((int64_t)1 << 14) /* values of the weights that are one piece of work */
-enum { PACKED_SHARE = 8 };       /* frozen matrices are packed once where that takes less of the memory */
+enum { PACKED_SHARE = 8 };       /* matrices are packed once where that takes less of the memory */
 
 /* ---- Setting up ---- */
 static int64_t steps_of(const struct train_config *c, const struct train_data *d)
@@ -61,13 +61,17 @@ static struct run_plan plan_make(const struct run *r, int32_t threads, int64_t a
         .teams = sequences < 1         ? 1
                  : sequences < threads ? (int32_t)sequences
                                        : threads};
-    const size_t packed = train_model_packed_bytes(r->model, r->products);
-    p.packed = packed > 0 && (int64_t)packed < available / PACKED_SHARE;
+    const size_t all = train_model_packed_bytes(r->model, r->products, true),
+                 frozen = train_model_packed_bytes(r->model, r->products, false);
+    p.packed_trained = r->products->k_step > 1 && (int64_t)all < available / PACKED_SHARE;
+    p.packed = (int64_t)frozen < available / PACKED_SHARE;
     for (;; p.teams--) {
         p.threads_each = threads / p.teams;
-        p.passes =
-            (p.packed ? packed : 0) + (size_t)p.teams * (values + train_pass_bytes(r->model, r->products,
-                                                                      p.narrow, r->sequence, p.threads_each));
+        p.passes = (p.packed_trained ? all
+                       : p.packed    ? frozen
+                                     : 0) +
+                   (size_t)p.teams * (values + train_pass_bytes(r->model, r->products, p.narrow, r->sequence,
+                                                   p.threads_each));
         if (p.teams == 1 || (int64_t)(p.weights + p.optimizer + p.data + p.passes) < available / 4 * 3)
             return p;
     }
@@ -120,8 +124,9 @@ static int teams_create(struct run *r, struct error *err)
 {
     r->n_teams = r->plan.teams;
     r->teams = must(calloc((size_t)r->n_teams, sizeof *r->teams));
-    int rc = r->plan.packed ? train_model_pack(r->model, r->products, err) : 0;
-    rc = rc ? rc : team_create(r->kernels, r->n_teams, &r->outer, err);
+    int rc = team_create(r->kernels, r->n_teams, &r->outer, err);
+    if (rc == 0 && r->plan.packed)
+        rc = train_model_pack(r->model, r->products, r->plan.packed_trained, &r->outer, err);
     for (int32_t i = 0; i < r->n_teams && rc == 0; i++) {
         rc = team_create(r->products, r->plan.threads_each, &r->teams[i].team, err);
         rc = rc ? rc
@@ -237,6 +242,7 @@ static struct train_loss batch_run(struct run *r, const struct batch *b, bool ba
     struct train_loss sum = {0};
     struct batch_task t = {.r = r, .b = b, .back = back, .scale = b->weight > 0 ? (float)(1 / b->weight) : 0};
     t.losses = must(calloc(b->n_sequences + 1, sizeof *t.losses));
+    train_model_pack_trained(r->model, r->products, all_threads(r));
     pthread_mutex_init(&t.lock, NULL);
     pthread_cond_init(&t.turned, NULL);
     team_each(&r->outer, (int64_t)b->n_sequences, sequence_run, &t);

@@ -39,8 +39,9 @@ struct run_team {
 /* How threads and memory are divided. */
 struct run_plan {
     int32_t teams, threads_each;
-    bool narrow;                             /* passes keep bfloat16 */
-    bool packed;                             /* frozen matrices, once, in what passes take */
+    bool narrow; /* passes keep bfloat16 */
+    /* Matrices are packed once, in what passes take: frozen ones, the others for each batch. */
+    bool packed, packed_trained;
     size_t weights, optimizer, passes, data; /* bytes */
 };
 

@@ -151,24 +151,35 @@ static void test_an_embedding_that_no_product_takes_needs_no_floats(void **state
     rig_free(&r);
 }
 
-/* The rig's pass by these kernels: its loss and gradient, and those with frozen matrices packed once. */
-static void packed_check(struct rig *r, const struct train_kernels *kernels)
+static struct train_loss pass_run_new(struct rig *r)
+{
+    struct train_loss out = {0};
+    memset(r->pass.gradients, 0, (size_t)r->model.n_values * sizeof(float));
+    train_pass_run(&r->pass, &r->sequence.s, true, 1, &out);
+    return out;
+}
+
+/* The rig's pass by these kernels: its loss and gradient, and those with matrices packed once. Trained ones
+ * are packed again after they have changed. */
+static void packed_check(struct rig *r, const struct train_kernels *kernels, bool trained)
 {
     const size_t bytes = (size_t)r->model.n_values * sizeof(float);
-    float *plain = malloc(bytes);
-    struct train_loss a = {0}, b = {0};
+    float *plain = malloc(bytes), *values = r->model.values;
     r->team.kernels = kernels;
     train_pass_free(&r->pass);
     assert_int_equal(train_pass_create(&r->model, &r->team, false, TINY_TOKENS, &r->pass, NULL), 0);
-    train_pass_run(&r->pass, &r->sequence.s, true, 1, &a);
+    const struct train_loss a = pass_run_new(r);
     memcpy(plain, r->pass.gradients, bytes);
     const size_t before = train_pass_bytes(&r->model, kernels, false, TINY_TOKENS, 1);
-    assert_true(train_model_packed_bytes(&r->model, kernels) > 0);
-    assert_int_equal(train_model_pack(&r->model, kernels, NULL), 0);
-    assert_true(train_pass_bytes(&r->model, kernels, false, TINY_TOKENS, 1) < before);
-    memset(r->pass.gradients, 0, bytes);
-    train_pass_run(&r->pass, &r->sequence.s, true, 1, &b);
-    assert_true(a.loss > 0 && a.loss == b.loss);
+    assert_true(train_model_packed_bytes(&r->model, kernels, trained) > 0);
+    assert_int_equal(train_model_pack(&r->model, kernels, trained, &r->team, NULL), 0);
+    assert_true(trained || train_pass_bytes(&r->model, kernels, false, TINY_TOKENS, 1) < before);
+    kernels->scale(values, 2, r->model.n_values);
+    train_model_pack_trained(&r->model, kernels, &r->team);
+    kernels->scale(values, 0.5f, r->model.n_values);
+    assert_true(!trained || pass_run_new(r).loss != a.loss);
+    train_model_pack_trained(&r->model, kernels, &r->team);
+    assert_true(a.loss > 0 && a.loss == pass_run_new(r).loss);
     assert_memory_equal(plain, r->pass.gradients, bytes);
     free(plain);
 }
@@ -181,7 +192,20 @@ static void test_frozen_matrices_packed_once_change_no_bit(void **state)
         for (int rounding = 0; rounding < 2; rounding++) {
             struct rig r;
             rig_create(&r, TENSOR_Q8_0, &lora);
-            packed_check(&r, rounding ? list[k]->rounding : list[k]);
+            packed_check(&r, rounding ? list[k]->rounding : list[k], false);
+            rig_free(&r);
+        }
+}
+
+static void test_trained_matrices_packed_for_each_batch_change_no_bit(void **state)
+{
+    const struct train_kernels *list[TRAIN_KERNELS_MAX];
+    (void)state;
+    for (int32_t k = train_kernels_list(list) - 1; k >= 0; k--)
+        for (int rounding = 0; rounding < 2; rounding++) {
+            struct rig r;
+            rig_create(&r, TENSOR_F32, NULL);
+            packed_check(&r, rounding ? list[k]->rounding : list[k], true);
             rig_free(&r);
         }
 }
@@ -434,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_adapters_gradient_over_floats_and_over_quantised_weights),
         cmocka_unit_test(test_an_embedding_that_no_product_takes_needs_no_floats),
         cmocka_unit_test(test_frozen_matrices_packed_once_change_no_bit),
+        cmocka_unit_test(test_trained_matrices_packed_for_each_batch_change_no_bit),
         cmocka_unit_test(test_a_new_adapter_changes_nothing),
         cmocka_unit_test(test_adapter_and_folded_model_say_the_same_in_the_engine),
         cmocka_unit_test(test_a_folded_model_has_the_type_asked_for),
