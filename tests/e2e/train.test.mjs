@@ -115,7 +115,7 @@ test('SIGINT keeps the step and says how to go on', async () => {
 });
 
 test('two runs of one result took each other\'s checkpoints, and the first died of it', async () => {
-  writeFileSync(at('both.yaml'), config().replace('checkpoint_every: 50', 'checkpoint_every: 1'));
+  writeFileSync(at('both.yaml'), config().replace('steps: 500', 'steps: 100').replace('checkpoint_every: 50', 'checkpoint_every: 1'));
   const first = spawn(weir, ['train', 'both.yaml', '--out', 'both.gguf'], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
   const said = [];
   first.stderr.on('data', (d) => said.push(d));
