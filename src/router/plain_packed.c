@@ -43,9 +43,22 @@ static const uint32_t says_at[256] = {['a'] = LETTER('t') | LETTER('r') | LETTER
     ['{'] = FIRST,
     ['<'] = FIRST};
 
+/* The third ones, by the second; behind "at" stands no letter. */
+static const uint32_t third_says_at[32] = {['r' & 31] = LETTER('r') | LETTER('o'),
+    ['p' & 31] = LETTER('e') | LETTER('s'),
+    ['a' & 31] = LETTER('p') | LETTER('l') | LETTER(0xC5),
+    ['h' & 31] = LETTER('i'),
+    ['l' & 31] = LETTER('a')};
+
 static bool may_say_at(struct str s, size_t i)
 {
-    return says_at[(unsigned char)plain_byte(s, i)] >> (plain_byte(s, i + 1) & 31) & 1;
+    const char first = plain_byte(s, i), second = plain_byte(s, i + 1), third = plain_byte(s, i + 2);
+    if (!(says_at[(unsigned char)first] >> (second & 31) & 1))
+        return false;
+    if (!detect_is_alpha(first))
+        return true;
+    return (second | 0x20) == 't' ? !is_letter(third) && !detect_is_digit(third)
+                                  : third_says_at[second & 31] >> (third & 31) & 1;
 }
 
 static const bool opens[256] = {[' '] = true,
@@ -236,10 +249,10 @@ static void run_unpack(struct undo *u, size_t end)
 /* ---- Bytes with something between: "34 35 33", "34:35:33", "0x34, 0x35". ---- */
 enum { PAIRS_LEAST = 8 };
 
-/* Do blanks or signs stand as far from each other as between those, four of them in a block? */
+/* Do blanks or signs begin as far from each other as between those, four of them in a block? */
 static bool pairs_in(const uint64_t *here)
 {
-    const uint64_t gaps = here[BYTE_SPACE] | here[BYTE_SIGN];
+    const uint64_t all = here[BYTE_SPACE] | here[BYTE_SIGN], gaps = all & ~(all << 1); /* no indentation */
     const uint64_t three = gaps & gaps >> 3, five = gaps & gaps >> 5, six = gaps & gaps >> 6;
     return ((three & three >> 6) | (five & five >> 10) | (six & six >> 12)) != 0;
 }
@@ -249,8 +262,9 @@ static bool pairs_begin(const uint64_t *here)
 {
     static const unsigned apart[] = {3, 5, 6};
     const uint64_t *next = here + BYTE_CLASSES;
-    const unsigned __int128 gaps =
+    const unsigned __int128 all =
         (unsigned __int128)(next[BYTE_SPACE] | next[BYTE_SIGN]) << 64 | here[BYTE_SPACE] | here[BYTE_SIGN];
+    const unsigned __int128 gaps = all & ~(all << 1);
     bool any = false;
     for (size_t i = 0; i < sizeof apart / sizeof *apart && !any; i++) {
         const unsigned __int128 two = gaps & gaps >> apart[i], four = two & two >> 2 * apart[i];
