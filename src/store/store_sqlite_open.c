@@ -25,7 +25,7 @@
 #define SYNCHRONOUS "FULL"
 /* Of a new file; one that is there keeps its own. Under load a group is many pages, each of which takes five
  * system calls on its way through the log into the file. */
-#define PAGE_SIZE "16384"
+#define PAGE_SIZE "8192"
 
 enum {
     APPLICATION_ID = 0x57656972, /* "Weir" */

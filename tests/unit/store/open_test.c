@@ -90,7 +90,7 @@ static void test_pages_are_large_in_a_new_file(void **state)
 {
     struct fixture *f = *state;
     store_close(fixture_open(f));
-    assert_int_equal(page_size(f->path), 16384);
+    assert_int_equal(page_size(f->path), 8192);
     assert_int_equal(unlink(f->path), 0);
     run_sql(f->path, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; VACUUM"); /* an earlier version's */
     store_close(fixture_open(f));
