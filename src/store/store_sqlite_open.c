@@ -23,7 +23,7 @@
 #include "base/rand.h"
 
 #define SYNCHRONOUS "FULL"
-/* Of a new file; one that is there keeps its own. Under load a group is many pages, each of which takes five
+/* Of a new file; one that is there keeps its own. Under load a group is many pages, each of which takes four
  * system calls on its way through the log into the file. */
 #define PAGE_SIZE "8192"
 
