@@ -13,7 +13,7 @@
 /* Vectors of 64 bytes go through memory here. */
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-enum { LANES = 16, TOGETHER = 4 };
+enum { LANES = 16, TOGETHER = 8 };
 #define OPAQUE(v) __asm__ volatile("" : "+m"(v))
 #define UNROLLED /* what is written out here takes minutes to compile, and says nothing more */
 

@@ -167,6 +167,48 @@ INLINE void halves_around(const struct step *s, int64_t b, const vwords v[8], co
         &(struct half_scales){{scale[0], scale[1]}, {scale[0] * offset, scale[1] * offset}, d, d, free});
 }
 
+#ifdef RUNS
+/* Columns whose sums are in registers together, along a tile; of fewer than GROUPED_LEAST the groups that are
+ * not full cost more than that saves. */
+enum { GROUP_COLUMNS = 6, GROUPED_LEAST = 33 };
+_Static_assert((int)GROUP_COLUMNS <= (int)TOGETHER, "block_columns has no room for so many sums");
+
+/* Memory is asked for every few steps, so that all columns' share in it. */
+struct pace {
+    struct ahead *ahead;
+    int64_t every, left;
+};
+
+INLINE struct pace pace_of(struct ahead *ahead, int64_t n)
+{
+    return (struct pace){.ahead = ahead, .every = (n + GROUP_COLUMNS - 1) / GROUP_COLUMNS};
+}
+
+INLINE void pace_ask(struct pace *p)
+{
+    if (--p->left > 0)
+        return;
+    ask(p->ahead);
+    p->left = p->every;
+}
+
+/* one(acc, x, n, columns of a group, ...) for groups of n columns. (Groups of one or two are slow alone.) */
+#define IN_GROUPS(one, acc, x, n, ...)                                                                       \
+    do {                                                                                                     \
+        int64_t at = 0;                                                                                      \
+        for (; n - at > 10 || n - at == 9 || n - at == 6; at += 6)                                           \
+            one(acc + at * SETS, x + at, n, 6, __VA_ARGS__);                                                 \
+        for (; n - at == 10 || n - at == 5; at += 5)                                                         \
+            one(acc + at * SETS, x + at, n, 5, __VA_ARGS__);                                                 \
+        for (; n - at >= 4; at += 4)                                                                         \
+            one(acc + at * SETS, x + at, n, 4, __VA_ARGS__);                                                 \
+        if (n - at == 3)                                                                                     \
+            one(acc + at * SETS, x + at, n, 3, __VA_ARGS__);                                                 \
+        else if (n - at == 2)                                                                                \
+            one(acc + at * SETS, x + at, n, 2, __VA_ARGS__);                                                 \
+    } while (0)
+#endif
+
 /* Columns whose sums stay in the first-level cache while a tile's blocks go by. */
 enum { COLUMNS_HELD = 128 };
 
@@ -195,11 +237,51 @@ enum { COLUMNS_HELD = 128 };
         }                                                                                                    \
     }
 
+MULTIPLY(halves_15, halves_columns, RANGE_15)
+#ifdef RUNS
+/* acc[column][set] += a tile of blocks, a scale for each, by `columns` columns of n. */
+INLINE void tile_columns(vfloats *acc, const struct x_block *x, int64_t n, const int columns,
+    const struct unpacked *u, int64_t blocks, const enum range range, struct pace *pace)
+{
+    vfloats all[GROUP_COLUMNS * SETS];
+    for (int i = 0; i < columns * SETS; i++)
+        all[i] = acc[i];
+    ROLLED
+    for (int64_t b = 0; b < blocks; b++, u += SETS, x += n) {
+        pace_ask(pace);
+        block_columns(all, x, columns, u, SETS, range);
+    }
+    for (int i = 0; i < columns * SETS; i++)
+        acc[i] = all[i];
+}
+
+/* The same sums, in groups of columns along the tile where there are many. */
+#define TILE_MULTIPLY(name, range)                                                                           \
+    static __attribute__((noinline)) void multiply_##name(vfloats *acc, const struct x_block *x, int64_t n,  \
+        const struct unpacked *tile, int64_t blocks, struct ahead *ahead)                                    \
+    {                                                                                                        \
+        if (n < GROUPED_LEAST) {                                                                             \
+            multiply_few_##name(acc, x, n, tile, blocks, ahead);                                             \
+            return;                                                                                          \
+        }                                                                                                    \
+        struct pace pace = pace_of(ahead, n);                                                                \
+        IN_GROUPS(tile_columns, acc, x, n, tile, blocks, range, &pace);                                      \
+    }
+
+MULTIPLY(few_block_15, block_columns, RANGE_15)
+MULTIPLY(few_block_31, block_columns, RANGE_31)
+MULTIPLY(few_block_255, block_columns, RANGE_255)
+TILE_MULTIPLY(block_15, RANGE_15)
+TILE_MULTIPLY(block_31, RANGE_31)
+TILE_MULTIPLY(block_255, RANGE_255)
+#else
 MULTIPLY(block_15, block_columns, RANGE_15)
 MULTIPLY(block_31, block_columns, RANGE_31)
-MULTIPLY(halves_15, halves_columns, RANGE_15)
+#endif
 #if SIGNED_BY_OFFSET
+#ifndef RUNS
 MULTIPLY(block_255, block_columns, RANGE_255)
+#endif
 MULTIPLY(halves_255, halves_columns, RANGE_255)
 #define multiply_block_signed multiply_block_255
 #define multiply_block_around_15 multiply_block_255

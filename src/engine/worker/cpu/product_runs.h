@@ -10,7 +10,7 @@
 
 #include "engine/worker/cpu/product_block.h"
 
-enum { RUN_BLOCKS = 8, RUN_VALUES = RUN_BLOCKS * X_VALUES, RUN_TOGETHER = 6 };
+enum { RUN_BLOCKS = 8, RUN_VALUES = RUN_BLOCKS * X_VALUES };
 
 /* Q4_K and Q5_K have minima; IQ4_XS has none, scales of either sign, and bytes that are 128 too high. */
 enum run_kind { K_RUNS, IQ4_RUNS };
@@ -42,7 +42,7 @@ INLINE enum range run_range(const enum run_kind kind)
 INLINE void run_mins(vfloats *all, const struct x_block *x, int64_t n, const int columns,
     const struct run *runs, const int sets)
 {
-    vints sums[RUN_TOGETHER * SETS];
+    vints sums[GROUP_COLUMNS * SETS];
     for (int i = 0; i < columns * sets; i++)
         sums[i] = MINS_ZERO - (vints){0};
     UNROLLED
@@ -92,33 +92,19 @@ INLINE void run_block(const struct step *s, int j, const vwords v[8], const enum
         run_mins(s->one, s->x, 1, 1, s->run, 1);
 }
 
-/* Memory is asked for every few steps, so that all columns' share in it. */
-struct run_pace {
-    struct ahead *ahead;
-    int64_t every, left;
-};
-
-INLINE void run_ask(struct run_pace *p)
-{
-    if (--p->left > 0)
-        return;
-    ask(p->ahead);
-    p->left = p->every;
-}
-
 /* acc[column][set] += SETS sets of a block by `columns` columns of n. */
 INLINE void runs_columns(vfloats *acc, const struct x_block *x, int64_t n, const int columns,
-    const struct run *runs, const enum run_kind kind, struct run_pace *pace)
+    const struct run *runs, const enum run_kind kind, struct pace *pace)
 {
-    vfloats all[RUN_TOGETHER * SETS];
+    vfloats all[GROUP_COLUMNS * SETS];
     for (int i = 0; i < columns * SETS; i++)
         all[i] = runs[i % SETS].zero[0];
     ROLLED
     for (int b = 0; b < RUN_BLOCKS; b++) {
         const struct x_block *y = x + b * n;
-        vints sums[RUN_TOGETHER * SETS];
+        vints sums[GROUP_COLUMNS * SETS];
         vfloats scale[SETS];
-        run_ask(pace);
+        pace_ask(pace);
         for (int i = 0; i < columns * SETS; i++)
             sums[i] = begun(&y[i / SETS], -1, run_range(kind));
         UNROLLED
@@ -144,29 +130,12 @@ INLINE void runs_columns(vfloats *acc, const struct x_block *x, int64_t n, const
         acc[i] = plus(all[i], splat(x[i / SETS].scale), acc[i]);
 }
 
-/* (Of seven or eight columns a group of six would leave one or two, which are slow alone.) */
 #define RUN_MULTIPLY(name, kind)                                                                             \
     static __attribute__((noinline)) void multiply_##name(                                                   \
         vfloats *acc, const struct x_block *x, int64_t n, const struct run *runs, struct ahead *ahead)       \
     {                                                                                                        \
-        struct run_pace pace = {.ahead = ahead, .every = (n + RUN_TOGETHER - 1) / RUN_TOGETHER};             \
-        int64_t c = 0;                                                                                       \
-        for (; c + RUN_TOGETHER <= n && n - c != 7 && n - c != 8; c += RUN_TOGETHER)                         \
-            runs_columns(acc + c * SETS, x + c, n, RUN_TOGETHER, runs, kind, &pace);                         \
-        if (n - c >= 7) {                                                                                    \
-            runs_columns(acc + c * SETS, x + c, n, 4, runs, kind, &pace);                                    \
-            c += 4;                                                                                          \
-        }                                                                                                    \
-        if (n - c == 5)                                                                                      \
-            runs_columns(acc + c * SETS, x + c, n, 5, runs, kind, &pace);                                    \
-        else if (n - c == 4)                                                                                 \
-            runs_columns(acc + c * SETS, x + c, n, 4, runs, kind, &pace);                                    \
-        else if (n - c == 3)                                                                                 \
-            runs_columns(acc + c * SETS, x + c, n, 3, runs, kind, &pace);                                    \
-        else if (n - c == 2)                                                                                 \
-            runs_columns(acc + c * SETS, x + c, n, 2, runs, kind, &pace);                                    \
-        else if (n - c == 1)                                                                                 \
-            runs_columns(acc + c * SETS, x + c, n, 1, runs, kind, &pace);                                    \
+        struct pace pace = pace_of(ahead, n);                                                                \
+        IN_GROUPS(runs_columns, acc, x, n, runs, kind, &pace);                                               \
     }
 
 RUN_MULTIPLY(k_runs, K_RUNS)
