@@ -207,6 +207,32 @@ static void the_largest_sums_stay_whole(void **state)
         }
 }
 
+/* Its squares are no normal numbers, and most are 0: by that length its integers were twenty times too large.
+ */
+static void a_query_of_next_to_nothing_left_32_bits(void **state)
+{
+    (void)state;
+    enum { WIDTH = SHORT_WIDTH };
+    for (int r = 0; r < POSITIONS; r++)
+        for (int64_t j = 0; j < WIDTH; j++)
+            keys[r][j] = values[r][j] = tensor_half_from_float(65504);
+    for (int q = 0; q < QUERIES; q++)
+        for (int64_t j = 0; j < WIDTH; j++)
+            queries[q][j] = j == q ? 3.75e-23f : 2.6e-23f;
+    for (int32_t i = 0; i < n_units; i++) {
+        rows_make(units[i], &own, WIDTH, 1);
+        for (int q = 0; q < QUERIES; q++) {
+            int64_t sum = 0;
+            for (int p = 0; p < WIDTH / 2; p++) {
+                const uint32_t k = own.keys[p / SHORT_RUN * POSITIONS * SHORT_RUN + p % SHORT_RUN],
+                               x = own.queries[p * QUERIES + q];
+                sum += (int64_t)((int16_t)k * (int16_t)x) + (int16_t)(k >> 16) * (int16_t)(x >> 16);
+            }
+            assert_true(sum <= INT32_MAX);
+        }
+    }
+}
+
 int main(void)
 {
     const struct kernels *list[KERNELS_MAX];
@@ -219,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_cpu_does_as_plain_c),
         cmocka_unit_test(the_largest_sums_stay_whole),
+        cmocka_unit_test(a_query_of_next_to_nothing_left_32_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

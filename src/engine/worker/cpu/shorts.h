@@ -2,7 +2,7 @@
  * and values are F16 as they stand in the cache. Each row is made integers by a power of two of its own, so
  * that of its larger values all eleven bits stay; a query by its length; the softmax's terms by their sum in
  * a tile of positions, after a value's power of two has gone into its term. So no sum of a tile is rounded,
- * nor does one leave 32 bits, whatever the values:
+ * nor does one leave 32 bits, whatever the values (of what is no number the result is none, either):
  *
  *   keys (pairs of values)       x  queries  ->  scores  ->  terms (pairs of positions)
  *   values (pairs of positions)  x  terms    ->  added to out
@@ -85,6 +85,13 @@ extern const struct short_unit shorts_avx512vnni;
 static inline float short_query_length(int64_t width)
 {
     return fminf(32767, 2.14e9f / (float)(1 << SHORT_KEY_BITS) / sqrtf((float)width));
+}
+
+/* What a query is multiplied by to be `most` long. 0: it is so short that squares may have been lost of its
+ * length, and its scores are nothing. */
+static inline float short_query_scale(float length, float most)
+{
+    return length > 1e-15f ? most / length : 0;
 }
 
 static inline int64_t short_pairs(int64_t width)

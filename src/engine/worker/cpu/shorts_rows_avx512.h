@@ -184,7 +184,7 @@ static void vnni_queries(
     __m512 by[SHORT_QUERIES];
     for (int q = 0; q < SHORT_QUERIES; q++) {
         const float length = row_length(rows[q], width);
-        by[q] = _mm512_set1_ps(length > 0 ? most / length : 0);
+        by[q] = _mm512_set1_ps(short_query_scale(length, most));
         scales[q] = length * scale / most;
     }
     for (int64_t i = 0; i < width; i += SHORT_VALUES) {

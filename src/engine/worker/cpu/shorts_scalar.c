@@ -86,7 +86,7 @@ static void scalar_queries(
         float squares = 0;
         for (int64_t i = 0; i < width; i++)
             squares += rows[q][i] * rows[q][i];
-        const float length = sqrtf(squares), by = length > 0 ? most / length : 0;
+        const float length = sqrtf(squares), by = short_query_scale(length, most);
         scales[q] = length * scale / most;
         for (int64_t pair = 0; pair < short_pairs(width); pair++) {
             const int64_t i = pair / HALF * SHORT_VALUES + pair % HALF;
