@@ -89,7 +89,8 @@ uint64_t engine_files_version(const struct engine *e)
     return files.mark.version;
 }
 
-/* From a load on, until the next: what of the files is written over. -1: nobody tells. */
+/* From a load on, until the next: what of the files is written over. -1: nobody tells. (Nor is told what is
+ * written by another machine, or to memory that a file is mapped to: that is taken for another time.) */
 static int writes_watch(const struct spawn_files *files)
 {
     const int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);

@@ -404,8 +404,8 @@ static void set_out(struct exchange *x, const struct exchange_origin *origin)
 struct exchange *exchange_start(struct exchange_shard *shard, struct chat_request *request,
     const struct exchange_origin *origin, const struct exchange_client *client)
 {
-    struct exchange_world *world =
-        exchange_world_ref(shard->world); /* it waits for what was written before */
+    /* First: an atomic step waits for all that was written before it, and so not for the exchange's zeros. */
+    struct exchange_world *world = exchange_world_ref(shard->world);
     struct exchange *x = calloc(1, sizeof *x);
     if (!x)
         abort();

@@ -44,8 +44,8 @@ struct train_kernels {
     void (*panels)(int64_t m, int64_t n, int64_t k, const float *a, int64_t a_row, const float *b,
         int64_t apart, float *c, int64_t ldc, bool add);
     /* The multiply-adds of panels alone, of registers that nothing is read to: the most that this CPU could
-     * make of them. numbers[0] < 1, numbers[1] and [2]: for it. Returns how many it did, a multiply-add being
-     * two. */
+     * make of them. Returns how many it did, a multiply-add being two. numbers[0] (below 1) is what sums are
+     * multiplied by, numbers[1] what is added; all sums' sum goes to numbers[2], so that none is left out. */
     int64_t (*bare)(float *numbers);
     /* One panel: the first n <= tile_columns columns of B; missing ones are 0. */
     void (*pack_panel)(float *to, int64_t n, int64_t k, struct matrix b);

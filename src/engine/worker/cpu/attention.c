@@ -66,7 +66,7 @@ void cpu_kv_write(const struct cpu_task *task)
 
 static const struct attention_way attention_floats;
 
-/* (A cap goes between scores and terms, whose powers of two the scores of integers have with them.) */
+/* (A cap is of the scores alone; those of integers have their values' powers of two with them.) */
 static const struct attention_way *way_of(const struct kernels *k, const struct op *op)
 {
     const struct kv_spec *spec = &op->kv.layer->spec;
