@@ -1,29 +1,22 @@
 // The next target on failure, inside the boundary, before the first event; one clear error where none is left.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { Cloud } from './lib/cloud.mjs';
 import { events, Gateway, makeFolder, makeModel, streamedText } from './lib/gateway.mjs';
 
-let first, second, gateway, closedPort;
+let first, second, gateway;
 
 before(async () => {
   first = await Cloud.start();
   second = await Cloud.start({ text: ['second'] });
-  closedPort = await new Promise((done) => {
-    const s = net.createServer().listen(0, '127.0.0.1', () => {
-      const { port } = s.address();
-      s.close(() => done(port));
-    });
-  });
   const folder = makeFolder();
   makeModel(folder);
   gateway = await Gateway.start(
     `providers:
   a: {kind: openai, base_url: "${first.url}/v1", api_key: "\${SIM_KEY}", first_byte_timeout: 250ms, idle_timeout: 250ms, connect_timeout: 1s, retries: 0, breaker: off}
   b: {kind: anthropic, base_url: "${second.url}", api_key: "\${SIM_KEY}"}
-  gone: {kind: openai, base_url: "http://127.0.0.1:${closedPort}/v1", api_key: "\${SIM_KEY}"}
+  gone: {kind: openai, base_url: "http://127.0.0.1:1/v1", api_key: "\${SIM_KEY}"}
 models:
   - {name: one, provider: a, model: m1}
   - {name: two, provider: b, model: m2}

@@ -176,11 +176,11 @@ test('no first token in time is 504', async () => {
   forget();
   cloud.a.behaviour = { mode: 'late', delay: 3000 };
   const began = Date.now();
-  const r = await ask('slow');
+  const r = await ask('slow'), took = Date.now() - began;
   assert.equal(r.status, 504);
   const l = row(r);
   assert.ok(l.usage_estimated && l.cost_nano_usd > 0, 'the prompt that was sent is paid for');
-  assert.ok(Date.now() - began < 2500);
+  assert.ok(took < 2500);
 });
 
 test('silence in the middle is one error event', async () => {
