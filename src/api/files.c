@@ -97,9 +97,10 @@ static void list_write(
 
 static void reverse(json_t *list)
 {
-    for (size_t i = 0, n = json_array_size(list); i < n; i++) {
-        json_t *last = json_incref(json_array_get(list, n - 1));
-        if (json_array_remove(list, n - 1) || json_array_insert_new(list, i, last))
+    for (size_t i = 0, n = json_array_size(list); i < n / 2; i++) {
+        json_t *first = json_incref(json_array_get(list, i));
+        if (json_array_set(list, i, json_array_get(list, n - 1 - i)) ||
+            json_array_set_new(list, n - 1 - i, first))
             abort();
     }
 }
