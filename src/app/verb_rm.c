@@ -50,9 +50,8 @@ static bool belongs(struct arena *a, struct str folder, struct str file, struct 
     if (str_ends(name, STR(".gguf")))
         name.len -= 5;
     for (size_t i = 0; cut && i < sizeof beside / sizeof *beside; i++) {
-        const struct str stem =
-            str_ends(file, str_from(beside[i])) ? str_slice(file, 0, file.len - strlen(beside[i])) : STR_NONE;
-        if (str_eq(stem, name) || is_further(a, folder, stem, name))
+        const struct str end = str_from(beside[i]), stem = str_slice(file, 0, file.len - end.len);
+        if (str_ends(file, end) && (str_eq(stem, name) || is_further(a, folder, stem, name)))
             return true;
     }
     if (!cut || !str_ends(file, STR(".gguf")))
