@@ -104,10 +104,11 @@ static void tile_read(struct block *b, const struct short_tile *t)
         u->keys(t, at, rows, l->spec.k_width);
         ask(b);
     }
-    for (int32_t at = 0; at < SHORT_POSITIONS;
-         at += at % 16 + SHORT_ROWS == 16 ? SHORT_ROWS + 16 : SHORT_ROWS) {
+    for (int32_t at = 0; at < SHORT_POSITIONS; at += SHORT_ROWS) {
+        if (at % SHORT_VALUES >= SHORT_VALUES / 2) /* these stood beside others */
+            continue;
         rows_find(b, &values, at, rows);
-        rows_find(b, &values, at + 16, beside);
+        rows_find(b, &values, at + SHORT_VALUES / 2, beside);
         u->values(t, at, rows, beside, l->spec.v_width);
         ask(b);
     }
