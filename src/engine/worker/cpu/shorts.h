@@ -45,6 +45,13 @@ struct short_queries {
     float *most, *sums;
 };
 
+/* Where terms stand: how far it is from one pair of positions to the next, from one query to the next. */
+struct short_steps {
+    int64_t pair, query;
+};
+#define SHORT_TERMS_MANY ((struct short_steps){SHORT_QUERIES, 1})
+#define SHORT_TERMS_FEW ((struct short_steps){1, SHORT_POSITIONS / 2})
+
 struct short_unit {
     /* The columns from `to` on, `stride` apart, of sixteen queries; their scores' scale, times `scale`. */
     void (*queries)(

@@ -135,13 +135,8 @@ static void vnni_few_scores(float *scores, const struct short_tile *t, const uin
                 few_scores_at(scores + c * SHORT_POSITIONS, t, at, queries + c, stride, scales + c, pairs, 1);
 }
 
-/* Where the term of a pair of positions stands: from one pair to the next, from one query to the next. */
-struct term_steps {
-    int64_t pair, query;
-};
-
 INLINE void some_mix(float *out, int64_t width, const float *less, const float *more, const uint32_t *terms,
-    struct term_steps step, const uint32_t *values, const int n, const int vectors)
+    struct short_steps step, const uint32_t *values, const int n, const int vectors)
 {
     vints sums[COLUMNS_MOST][VECTORS_MOST];
     for (int c = 0; c < n; c++)
@@ -167,7 +162,7 @@ INLINE void some_mix(float *out, int64_t width, const float *less, const float *
 }
 
 INLINE void columns_mix(float *out, int64_t width, const float *less, const float *more,
-    const uint32_t *terms, struct term_steps step, const uint32_t *values, const int n)
+    const uint32_t *terms, struct short_steps step, const uint32_t *values, const int n)
 {
     int64_t i = 0;
     for (; i + 4 * LANES <= width; i += 4 * LANES)
@@ -177,7 +172,7 @@ INLINE void columns_mix(float *out, int64_t width, const float *less, const floa
 }
 
 INLINE void mix(float *out, int64_t width, const float *less, const float *more, const uint32_t *terms,
-    struct term_steps step, const uint32_t *values, int64_t n, const int most)
+    struct short_steps step, const uint32_t *values, int64_t n, const int most)
 {
     int64_t c = 0;
     for (; c + most <= n; c += most)
@@ -191,13 +186,13 @@ INLINE void mix(float *out, int64_t width, const float *less, const float *more,
 static void vnni_mix(float *out, int64_t width, const float *less, const float *more, const uint32_t *terms,
     const uint32_t *values, int64_t n)
 {
-    mix(out, width, less, more, terms, (struct term_steps){LANES, 1}, values, n, COLUMNS_MOST);
+    mix(out, width, less, more, terms, SHORT_TERMS_MANY, values, n, COLUMNS_MOST);
 }
 
 static void vnni_few_mix(float *out, int64_t width, const float *less, const float *more,
     const uint32_t *terms, const uint32_t *values, int64_t n)
 {
-    mix(out, width, less, more, terms, (struct term_steps){1, SHORT_POSITIONS / 2}, values, n, FEW);
+    mix(out, width, less, more, terms, SHORT_TERMS_FEW, values, n, FEW);
 }
 
 /* ---- The softmax ---- */

@@ -125,15 +125,14 @@ static void scalar_few_scores(float *scores, const struct short_tile *t, const u
             *scores++ = score(t, at, queries + q, stride, scales[q], pairs);
 }
 
-/* Terms of query q: pair p is terms[p * across + q * along]. */
 static void mix(float *out, int64_t width, const float *less, const float *more, const uint32_t *terms,
-    int64_t across, int64_t along, const uint32_t *values, int64_t n)
+    struct short_steps step, const uint32_t *values, int64_t n)
 {
     for (int64_t q = 0; q < n; q++)
         for (int64_t i = 0; i < width; i++) {
             int32_t sum = 0;
             for (int64_t p = 0; p < SHORT_POSITIONS / 2; p++)
-                sum += dot(terms[p * across + q * along], values[p * width + i]);
+                sum += dot(terms[p * step.pair + q * step.query], values[p * width + i]);
             out[q * width + i] = fmaf(out[q * width + i], less[q], (float)sum * more[q]);
         }
 }
@@ -141,13 +140,13 @@ static void mix(float *out, int64_t width, const float *less, const float *more,
 static void scalar_mix(float *out, int64_t width, const float *less, const float *more, const uint32_t *terms,
     const uint32_t *values, int64_t n)
 {
-    mix(out, width, less, more, terms, SHORT_QUERIES, 1, values, n);
+    mix(out, width, less, more, terms, SHORT_TERMS_MANY, values, n);
 }
 
 static void scalar_few_mix(float *out, int64_t width, const float *less, const float *more,
     const uint32_t *terms, const uint32_t *values, int64_t n)
 {
-    mix(out, width, less, more, terms, 1, SHORT_POSITIONS / 2, values, n);
+    mix(out, width, less, more, terms, SHORT_TERMS_FEW, values, n);
 }
 
 /* ---- The softmax ---- */
