@@ -83,8 +83,8 @@ static void walk_name(void *ctx, struct str name, struct str owner)
     }
 }
 
-/* Anthropic's clients go on with `after_id` while there is more. Without `limit` all is one page.
- * http_request_query reads into one place. */
+/* Anthropic's clients go on with `after_id` while there is more. Without `limit` all is one page. (What
+ * http_request_query returns lasts until it is asked again.) */
 static int page_read(struct model_walk *l, int64_t *limit, struct error *err)
 {
     const struct api_call *c = l->call;
@@ -100,6 +100,7 @@ static int page_read(struct model_walk *l, int64_t *limit, struct error *err)
     if (after[0] && before[0])
         return error_set(err, ERROR_INVALID, "'after_id' and 'before_id' cannot both be given");
     each_model(c->shard->exchange->world, walk_name, l);
+    l->after = l->before = STR_NONE; /* these texts end here */
     if (after[0] && !l->has_after)
         return error_set(err, ERROR_INVALID, "'after_id' names no model");
     if (before[0] && !l->has_before)
