@@ -133,6 +133,8 @@ static int proxies_find(const struct asked *q, struct arena *a, struct hub_optio
                *plain = environment("http_proxy", "HTTP_PROXY");
     o->no_proxy = str_from(environment("no_proxy", "NO_PROXY"));
     int rc = proxy_read(a, tls ? "HTTPS_PROXY" : "ALL_PROXY", tls ? tls : all, &o->proxy, err);
+    /* Where both are set ALL_PROXY may be of a kind that is not known here ("socks5://..."). */
+    all = tls ? NULL : all;
     return rc ? rc
               : proxy_read(a, plain ? "HTTP_PROXY" : "ALL_PROXY", plain ? plain : all, &o->proxy_plain, err);
 }

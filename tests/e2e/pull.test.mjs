@@ -287,6 +287,8 @@ test('a proxy: one that asks who it is was refused, one that is none was passed 
     assert.deepEqual(await list(['--proxy', 'none'], { HTTP_PROXY: 'http://127.0.0.1:1' }), [0, false]);
     assert.deepEqual(await list(['--proxy', `http://u:p%40ss@${at}`], { HTTP_PROXY: 'http://127.0.0.1:1', NO_PROXY: '*' }), [0, true]);
     assert.deepEqual(await list([], { HTTPS_PROXY: 'http://127.0.0.1:1' }), [0, false]);
+    // A desktop's, of a kind that is not known here, beside one that is.
+    assert.deepEqual(await list([], { HTTPS_PROXY: 'http://127.0.0.1:1', ALL_PROXY: 'socks5://127.0.0.1:1' }), [0, false]);
     const tls = await pull('hf.co/owner/repo', ['--list', '--mirror', 'https://hub.example'], { HTTPS_PROXY: `http://u:wrong@${at}`, HTTP_PROXY: 'http://127.0.0.1:1' });
     assert.match(tls.text, /407/);
     assert.ok(seen.every(([to]) => to === 'hub.example:443') && seen.splice(0).length > 0);
