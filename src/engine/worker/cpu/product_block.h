@@ -192,7 +192,7 @@ INLINE void pace_ask(struct pace *p)
     p->left = p->every;
 }
 
-/* one(acc, x, n, columns of a group, ...) for groups of n columns. (Groups of one or two are slow alone.) */
+/* one(acc, x, n, columns of a group, ...) for groups of n > 1 columns. (Groups of one or two are slow alone.) */
 #define IN_GROUPS(one, acc, x, n, ...)                                                                       \
     do {                                                                                                     \
         int64_t at = 0;                                                                                      \
