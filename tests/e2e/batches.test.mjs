@@ -337,10 +337,10 @@ test('weir batch: a disk that is full ends it, and the next run goes on', { skip
   writeFileSync(file, `state: sqlite:${join(at, 'weir.db')}\n${config}`);
   const ids = Array.from({ length: 12 }, (_, i) => `d${i}`);
   writeFileSync(input, ids.map((id) => chat(id)).join('\n'));
-  cloud.behaviour = { text: ['x'.repeat(60000)] };
+  cloud.behaviour = { text: ['x'.repeat(600000)] }; // a new state's files are smaller than the limit
   const run = (limit) => new Promise((done) => execFile('prlimit', [`--fsize=${limit}`, weir, 'batch', input, output, '--config', file],
     { cwd: at, env: { ...process.env, ...env }, timeout: 60000 }, (e, out, says) => done([e?.code ?? 0, says])));
-  const [code, says] = await run(400000);
+  const [code, says] = await run(4000000);
   assert.equal(code, 1, says);
   assert.match(says, /weir: cannot write .*out\.jsonl: File too large/);
   const [again] = await run('unlimited');
