@@ -115,14 +115,19 @@ static int end_note(struct job *j)
     return rc;
 }
 
+static void time_look(struct job *j)
+{
+    if (now_s() <= json_integer_value(json_object_get(j->about, "expires_at")) || j->expired || j->ended)
+        return;
+    j->expired = true;
+    batch_expire(j->batch);
+}
+
 /* By the clock and not by results: a batch that waits has none for a long time. */
 static void on_look(void *ctx)
 {
     struct job *j = ctx;
-    if (now_s() > json_integer_value(json_object_get(j->about, "expires_at")) && !j->expired && !j->ended) {
-        j->expired = true;
-        batch_expire(j->batch);
-    }
+    time_look(j);
     if (j->ended && end_note(j) == 0)
         return;
     if (j->changed && !j->ended)
@@ -197,6 +202,8 @@ static int job_start(struct batches *all, json_t *about, struct error *err)
     }
     if (str_is(json_text(about, "status"), "cancelling"))
         batch_cancel(j->batch);
+    /* Before a line runs: its results may say that there was no time for it. */
+    time_look(j);
     (void)!note(j); /* the next look does */
     loop_timer_start(j->look, LOOK_EVERY_MS);
     return 0;

@@ -113,12 +113,15 @@ test('what a batch had no time for was told nowhere', { skip }, async () => {
   const { id } = await c.batches.create({ input_file_id: (await send(c, [...lines, 'nonsense'])).id, endpoint: '/v1/chat/completions', completion_window: '24h' });
   while (slow.requests.length < 6) await sleep(20);
   await first.stop('SIGKILL');
+  await sleep(50); // what was on its way has arrived
+  const sent = slow.requests.length;
   const record = join(at, 'weir.db.files', `${id}.json`);
   writeFileSync(record, JSON.stringify({ ...JSON.parse(readFileSync(record)), expires_at: 1 }));
   const second = await Gateway.start(of, { folder: at });
   try {
     const b = await ended(clientOf(second), id);
     assert.equal(b.status, 'expired');
+    assert.equal(slow.requests.length, sent, 'where its time was over before the start no line is run');
     const results = async (file) => rows(await (await clientOf(second).files.content(file)).text());
     const [good, bad] = [await results(b.output_file_id), await results(b.error_file_id)];
     assert.deepEqual(b.request_counts, { total: 61, completed: good.length, failed: bad.length });
