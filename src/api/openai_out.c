@@ -73,12 +73,28 @@ static int native_gather(
 
 /* ---- Whole answers ---- */
 
+/* Of all choices: more would fit into no reply. */
+static int room_take(struct openai_answer *a, const struct chat_event *e)
+{
+    const size_t most = 2 * LIMIT_PROVIDER_BODY;
+    const bool text = e->kind == CHAT_EVENT_TEXT || e->kind == CHAT_EVENT_REASONING;
+    const struct str piece = text                              ? e->text
+                             : e->kind == CHAT_EVENT_TOOL_CALL ? e->tool_call.arguments
+                                                               : STR_NONE;
+    if (piece.len > most - a->gathered)
+        return ERROR_LIMIT;
+    a->gathered += piece.len;
+    return 0;
+}
+
 int openai_answer_gather(struct openai_answer *a, const struct chat_event *e, struct error *err)
 {
     struct openai_choice *c = &a->choices[e->choice < a->n_choices ? e->choice : 0];
-    int rc = 0;
     if (e->choice >= a->n_choices)
         return 0;
+    int rc = room_take(a, e);
+    if (rc)
+        return error_set(err, rc, "the answer is too large");
     if (e->kind == CHAT_EVENT_TEXT) {
         rc = buf_append_str(&c->text, e->text);
         c->refused = c->refused || e->refusal;

@@ -39,9 +39,10 @@ struct openai_answer {
     bool include_usage; /* streams: usage as null in each chunk, and a last chunk with it */
     bool obfuscation;   /* streams: a chunk's length tells little of its text's */
     bool with_logprobs;
-    bool reasoning_too; /* the client asks in OpenRouter's words: reasoning is told under its name there, too */
+    bool reasoning_too; /* the client asks in OpenRouter's words: reasoning is told in them, too */
     struct openai_choice *choices;
     uint32_t n_choices;
+    size_t gathered; /* bytes of the texts of all */
 };
 
 void openai_answer_init(struct openai_answer *a, bool completion, const struct chat_request *r);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -161,6 +162,27 @@ static void an_answer_past_its_bounds_is_an_error(void **state)
     assert_int_equal(openai_answer_gather(&a, &e, &err), ERROR_LIMIT);
     openai_answer_free(&a);
     openai_answer_free(&a); /* nothing is left to free */
+}
+
+/* Each of 128 choices could hold as much as one answer may, where all together fit into no reply. */
+static void all_choices_together_are_bounded(void **state)
+{
+    (void)state;
+    enum { LENGTH = LIMIT_PROVIDER_BODY / 4 };
+    struct openai_answer a;
+    struct error err = {0};
+    openai_answer_init(&a, false, &(struct chat_request){.n = 128});
+    char *text = malloc(LENGTH);
+    assert_non_null(text);
+    memset(text, 'x', LENGTH);
+    struct chat_event e = {.kind = CHAT_EVENT_TEXT, .text = {text, LENGTH}};
+    int rc = 0;
+    for (; e.choice < 128 && rc == 0; e.choice++)
+        rc = openai_answer_gather(&a, &e, &err);
+    assert_int_equal(rc, ERROR_LIMIT);
+    assert_int_equal(e.choice, 9);
+    free(text);
+    openai_answer_free(&a);
 }
 
 /* ---- Several choices, and log-probabilities ---- */
@@ -468,6 +490,7 @@ int main(void)
         cmocka_unit_test(writes_a_completion),
         cmocka_unit_test(several_choices_with_log_probabilities),
         cmocka_unit_test(an_answer_past_its_bounds_is_an_error),
+        cmocka_unit_test(all_choices_together_are_bounded),
         cmocka_unit_test(streams_text),
         cmocka_unit_test(streams_usage_when_asked),
         cmocka_unit_test(streams_tool_calls),
