@@ -131,11 +131,13 @@ static void pass(struct several_call *c, const struct chat_event *event)
         c->start.sink.event(c->start.sink.ctx, event);
 }
 
-/* What the prompt of a part counts, by another part's word where it has not been told: it is the same one. */
+/* What the prompt of a part counts, by another part's word where it has not been told: it is the same one.
+ * (Of texts each part has others.) */
 static int64_t input_of(const struct several_call *c, const struct several_part *part)
 {
+    const size_t n = part->request.kind == CHAT_KIND_ANSWER ? c->begun : 0;
     int64_t input = part->usage.input_tokens;
-    for (size_t i = 0; i < c->n_parts && input < 0; i++)
+    for (size_t i = 0; i < n && input < 0; i++)
         if (c->parts[i].prompt == part->prompt)
             input = c->parts[i].usage.input_tokens;
     return input;
@@ -155,11 +157,12 @@ static void usage_add(struct chat_usage *sum, const struct chat_usage *one)
         *to[i] += from[i];
 }
 
+/* What has not been sent costs nothing yet. */
 static void usage_pass(struct several_call *c)
 {
     struct chat_event out = {.kind = CHAT_EVENT_USAGE};
     struct chat_usage *sum = &out.usage;
-    for (size_t i = 0; i < c->n_parts; i++) {
+    for (size_t i = 0; i < c->begun; i++) {
         const struct chat_usage *one = &c->parts[i].usage;
         int64_t input = input_of(c, &c->parts[i]);
         sum->input_tokens = input < 0 || sum->input_tokens < 0 ? -1 : sum->input_tokens + input;

@@ -1,0 +1,160 @@
+/* Requests that are several calls: how many run at a time, what is counted and held while they do. The
+ * provider is one that the test plays. */
+#include "fixture.h"
+
+#include "provider/provider.h"
+
+enum { CALLS_MOST = 256 };
+
+struct fake_call {
+    struct provider_call base;
+    struct provider_start start;
+    bool open;
+};
+
+static struct fake_call calls[CALLS_MOST];
+static size_t n_started, n_open, most_open, places, n_supports;
+
+static int fake_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
+{
+    (void)m;
+    n_supports++;
+    if (r->n > 1)
+        return error_set(err, ERROR_UNSUPPORTED, "one answer at a time");
+    return r->prompt_ids ? error_set(err, ERROR_UNSUPPORTED, "no token ids") : 0;
+}
+
+static int fake_start(const struct provider_start *s, struct provider_call **out, struct error *err);
+
+static void fake_pause(struct provider_call *c, bool paused)
+{
+    (void)c;
+    (void)paused;
+}
+
+static void fake_close(struct provider_call *c)
+{
+    struct fake_call *f = (struct fake_call *)c;
+    assert_true(f->open);
+    f->open = false;
+    n_open--;
+}
+
+static size_t one_at_once(const struct provider_model *m)
+{
+    (void)m;
+    return 1;
+}
+
+static const struct provider_dialect embeds = {.at_once = one_at_once};
+static const struct provider_ops fake_ops = {.kind = "fake",
+    .dialects = {[CHAT_KIND_EMBED] = &embeds},
+    .supports = fake_supports,
+    .start = fake_start,
+    .pause = fake_pause,
+    .close = fake_close};
+static struct provider fake = {.ops = &fake_ops};
+static const struct provider_model model = {.provider = &fake};
+
+static int fake_start(const struct provider_start *s, struct provider_call **out, struct error *err)
+{
+    if (n_open >= places)
+        return error_set(err, ERROR_BUSY, "the queue is full");
+    assert_true(n_started < CALLS_MOST);
+    struct fake_call *f = &calls[n_started++];
+    *f = (struct fake_call){{&fake_ops}, *s, true};
+    *out = &f->base;
+    most_open = ++n_open > most_open ? n_open : most_open;
+    return 0;
+}
+
+static void tell(size_t call, struct chat_event e)
+{
+    assert_true(calls[call].open);
+    calls[call].start.sink.event(calls[call].start.sink.ctx, &e);
+}
+
+static void tell_usage(size_t call, int64_t input)
+{
+    tell(call,
+        (struct chat_event){.kind = CHAT_EVENT_USAGE, .usage = {.input_tokens = input, .output_tokens = 1}});
+}
+
+struct heard {
+    struct chat_usage usage;
+    size_t n_stops, n_vectors;
+    int code; /* of ERROR */
+    struct provider_call *call;
+};
+
+static void on_event(void *ctx, const struct chat_event *e)
+{
+    struct heard *h = ctx;
+    bool ends = e->kind == CHAT_EVENT_ERROR;
+    if (e->kind == CHAT_EVENT_USAGE)
+        h->usage = e->usage;
+    h->n_stops += e->kind == CHAT_EVENT_STOP;
+    h->n_vectors += e->kind == CHAT_EVENT_EMBEDDING;
+    h->code = ends ? e->failure.code : h->code;
+    if (ends)
+        provider_call_close(h->call);
+}
+
+static struct chat_request *request_of(enum chat_kind kind, size_t n)
+{
+    struct chat_request *r = request_create();
+    r->kind = kind;
+    r->has_prompt = kind == CHAT_KIND_ANSWER;
+    r->n = kind == CHAT_KIND_ANSWER ? (int32_t)n : 1;
+    r->n_inputs = n;
+    r->inputs = arena_alloc(r->arena, n * sizeof *r->inputs);
+    for (size_t i = 0; i < n; i++)
+        r->inputs[i] = (struct chat_input){.text = STR("text")};
+    return r;
+}
+
+static void begin(const struct chat_request *r, bool one_call, size_t room, struct heard *h)
+{
+    struct error err;
+    *h = (struct heard){.code = 0};
+    n_started = n_open = most_open = 0;
+    places = room;
+    const struct provider_start s = {
+        .model = &model, .request = r, .one_call = one_call, .sink = {on_event, h}};
+    assert_int_equal(provider_call_start(&s, &h->call, &err), 0);
+}
+
+/* Calls that had not been sent when the client left counted as one that had. */
+static void test_what_was_not_sent_costs_nothing(void **state)
+{
+    (void)state;
+    struct heard h;
+    struct chat_request *r = request_create();
+    r->n = 16;
+    begin(r, true, 99, &h);
+    tell_usage(0, 7);
+    assert_int_equal(n_started, 1);
+    assert_int_equal(h.usage.input_tokens, 7);
+    provider_call_close(h.call);
+    begin(r, false, 99, &h);
+    tell_usage(3, 7); /* the others read the same prompt */
+    assert_int_equal(n_started, 8);
+    assert_int_equal(h.usage.input_tokens, 8 * 7);
+    provider_call_close(h.call);
+    assert_int_equal(n_open, 0);
+    request_free(r);
+    r = request_of(CHAT_KIND_ANSWER, 5);
+    begin(r, true, 99, &h);
+    tell_usage(0, 7);
+    assert_int_equal(h.usage.input_tokens, 7);
+    provider_call_close(h.call);
+    request_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_was_not_sent_costs_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
