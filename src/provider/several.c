@@ -112,9 +112,14 @@ int provider_supports(const struct provider_model *m, const struct chat_request 
     if (is_one(r))
         return m->provider->ops->supports(m, r, err);
     int32_t each = each_of(m, r);
+    bool asked[2] = {false, false}; /* of a text, of token ids: nothing else of a prompt matters there */
     int rc = 0;
-    for (size_t i = 0; i < prompts_of(r) && rc == 0; i++)
-        rc = part_supported(m, r, i, each, err);
+    for (size_t i = 0; i < prompts_of(r) && rc == 0; i++) {
+        const bool ids = r->n_inputs > 0 && r->inputs[i].ids;
+        if (!asked[ids])
+            rc = part_supported(m, r, i, each, err);
+        asked[ids] = true;
+    }
     return rc;
 }
 

@@ -124,6 +124,24 @@ static void begin(const struct chat_request *r, bool one_call, size_t room, stru
     assert_int_equal(provider_call_start(&s, &h->call, &err), 0);
 }
 
+/* Each of 128 prompts was looked at with all members of the request: of a million members half a minute. */
+static void test_prompts_of_one_kind_are_asked_about_once(void **state)
+{
+    (void)state;
+    static const int32_t ids[] = {1};
+    struct error err;
+    struct chat_request *r = request_of(CHAT_KIND_ANSWER, 128);
+    n_supports = 0;
+    assert_int_equal(provider_supports(&model, r, &err), 0);
+    assert_true(n_supports <= 2);
+    r->inputs[127] = (struct chat_input){.ids = ids, .n_ids = 1};
+    assert_int_equal(provider_supports(&model, r, &err), ERROR_UNSUPPORTED);
+    r->inputs[127] = r->inputs[0];
+    r->inputs[0] = (struct chat_input){.ids = ids, .n_ids = 1};
+    assert_int_equal(provider_supports(&model, r, &err), ERROR_UNSUPPORTED);
+    request_free(r);
+}
+
 /* Calls that had not been sent when the client left counted as one that had. */
 static void test_what_was_not_sent_costs_nothing(void **state)
 {
@@ -154,6 +172,7 @@ static void test_what_was_not_sent_costs_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prompts_of_one_kind_are_asked_about_once),
         cmocka_unit_test(test_what_was_not_sent_costs_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
