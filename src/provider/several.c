@@ -306,6 +306,10 @@ static int parts_begin(struct several_call *c, struct error *err)
         s.request = &part->request;
         s.sink = (struct chat_sink){on_event, part};
         rc = s.model->provider->ops->start(&s, &part->call, err);
+        if (rc == ERROR_BUSY && c->running > 0) { /* it has a place once one of ours ends */
+            c->begun--;
+            return 0;
+        }
         if (rc == 0) {
             c->running++;
             provider_call_pause(part->call, c->paused);

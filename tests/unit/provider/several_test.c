@@ -169,11 +169,29 @@ static void test_what_was_not_sent_costs_nothing(void **state)
     request_free(r);
 }
 
+/* A queue with room for three refused all five, though those that ended left theirs. */
+static void test_calls_wait_for_the_places_of_their_own(void **state)
+{
+    (void)state;
+    struct heard h;
+    struct chat_request *r = request_of(CHAT_KIND_ANSWER, 5);
+    begin(r, false, 3, &h);
+    assert_int_equal(n_started, 3);
+    for (size_t i = 0; i < 5; i++)
+        tell(i, (struct chat_event){.kind = CHAT_EVENT_STOP});
+    assert_int_equal(h.n_stops, 5);
+    assert_int_equal(h.code, 0);
+    assert_int_equal(most_open, 3);
+    provider_call_close(h.call);
+    request_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prompts_of_one_kind_are_asked_about_once),
         cmocka_unit_test(test_what_was_not_sent_costs_nothing),
+        cmocka_unit_test(test_calls_wait_for_the_places_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
