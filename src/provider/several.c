@@ -11,7 +11,7 @@
 #include "base/limits.h"
 #include "provider/dialect.h"
 
-enum { AT_ONCE = 8 };
+enum { AT_ONCE = 8, HELD_MOST = 2 * LIMIT_PROVIDER_BODY };
 
 struct several_part {
     struct several_call *owner;
@@ -31,6 +31,7 @@ struct several_call {
     struct provider_start start;
     size_t n_parts, begun, running, ended;
     size_t turn; /* the part whose vectors are told as they come: those before it are over */
+    size_t held; /* bytes of vectors that wait for their turn */
     bool started, over, paused;
     int inside;  /* the sink is being called; */
     bool closed; /* it has closed the call */
@@ -193,6 +194,7 @@ static void vectors_pass(struct several_call *c, struct several_part *part)
     size_t n = part->width > 0 ? part->vectors.len / sizeof *values / part->width : 0;
     for (size_t i = 0; i < n; i++)
         vector_pass(c, part->first + i, values + i * part->width, part->width);
+    c->held -= part->vectors.len;
     buf_free(&part->vectors);
 }
 
@@ -214,6 +216,11 @@ static void vector_take(struct several_part *part, const struct chat_event *even
         return;
     }
     part->width = event->embedding.n_values;
+    if (bytes.len > HELD_MOST - c->held) {
+        fail(c, ERROR_LIMIT, "the answer takes too much memory: send less at a time");
+        return;
+    }
+    c->held += bytes.len;
     buf_append_str(&part->vectors, bytes);
     if (part->vectors.failed)
         fail(c, part->vectors.failed, "no memory for the embeddings");

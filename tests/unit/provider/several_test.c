@@ -186,12 +186,54 @@ static void test_calls_wait_for_the_places_of_their_own(void **state)
     request_free(r);
 }
 
+/* While the first call says nothing, vectors of the others wait: without a bound for all together. */
+static void test_what_waits_for_its_turn_is_bounded(void **state)
+{
+    (void)state;
+    enum { WIDTH = 4 * MIB };
+    struct heard h;
+    struct chat_request *r = request_of(CHAT_KIND_EMBED, 40);
+    float *values = calloc(WIDTH, sizeof *values);
+    assert_non_null(values);
+    const struct chat_event vector = {
+        .kind = CHAT_EVENT_EMBEDDING, .embedding = {.values = values, .n_values = WIDTH}};
+    begin(r, false, 99, &h);
+    size_t told = 0;
+    for (size_t i = 1; i < 40 && !h.code; i++, told++) {
+        tell(i, vector);
+        if (!h.code)
+            tell(i, (struct chat_event){.kind = CHAT_EVENT_STOP});
+    }
+    assert_int_equal(h.code, ERROR_LIMIT);
+    assert_true(told * WIDTH * sizeof *values <= 2 * LIMIT_PROVIDER_BODY + WIDTH * sizeof *values);
+    assert_int_equal(n_open, 0);
+    /* What has had its turn waits no more. */
+    begin(r, false, 99, &h);
+    for (size_t i = 1; i < 8; i++) {
+        tell(i, vector);
+        tell(i, (struct chat_event){.kind = CHAT_EVENT_STOP});
+    }
+    tell(0, vector);
+    tell(0, (struct chat_event){.kind = CHAT_EVENT_STOP});
+    assert_int_equal(h.n_vectors, 8);
+    for (size_t i = 9; i < 16; i++) {
+        tell(i, vector);
+        tell(i, (struct chat_event){.kind = CHAT_EVENT_STOP});
+    }
+    assert_int_equal(h.code, 0);
+    provider_call_close(h.call);
+    assert_int_equal(n_open, 0);
+    free(values);
+    request_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prompts_of_one_kind_are_asked_about_once),
         cmocka_unit_test(test_what_was_not_sent_costs_nothing),
         cmocka_unit_test(test_calls_wait_for_the_places_of_their_own),
+        cmocka_unit_test(test_what_waits_for_its_turn_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
