@@ -303,10 +303,17 @@ static void on_event(void *ctx, const struct chat_event *event)
 
 /* ---- Calls ---- */
 
+/* No more answers than one prompt may ask for: others have a place in a queue, too. */
+static size_t at_once(const struct several_call *c)
+{
+    const size_t most = CHAT_CHOICES_MAX / (size_t)c->parts[0].request.n;
+    return c->start.one_call ? 1 : most < AT_ONCE ? most : AT_ONCE;
+}
+
 static int parts_begin(struct several_call *c, struct error *err)
 {
     int rc = 0;
-    const size_t most = c->start.one_call ? 1 : AT_ONCE;
+    const size_t most = at_once(c);
     while (rc == 0 && c->running < most && c->begun < c->n_parts) {
         struct several_part *part = &c->parts[c->begun++];
         struct provider_start s = c->start;

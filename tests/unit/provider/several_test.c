@@ -14,12 +14,13 @@ struct fake_call {
 
 static struct fake_call calls[CALLS_MOST];
 static size_t n_started, n_open, most_open, places, n_supports;
+static int32_t answers = 1; /* it gives in one call */
 
 static int fake_supports(const struct provider_model *m, const struct chat_request *r, struct error *err)
 {
     (void)m;
     n_supports++;
-    if (r->n > 1)
+    if (r->n > answers)
         return error_set(err, ERROR_UNSUPPORTED, "one answer at a time");
     return r->prompt_ids ? error_set(err, ERROR_UNSUPPORTED, "no token ids") : 0;
 }
@@ -186,6 +187,26 @@ static void test_calls_wait_for_the_places_of_their_own(void **state)
     request_free(r);
 }
 
+/* A queue that has 64 places was full of one request, and all others were refused. */
+static void test_answers_at_a_time_are_as_many_as_of_one_prompt(void **state)
+{
+    (void)state;
+    struct heard h;
+    struct chat_request *r = request_of(CHAT_KIND_ANSWER, 8);
+    r->n = 8 * CHAT_CHOICES_MAX;
+    answers = CHAT_CHOICES_MAX;
+    begin(r, false, 99, &h);
+    assert_int_equal(n_started, 1);
+    assert_int_equal(calls[0].start.request->n, CHAT_CHOICES_MAX);
+    provider_call_close(h.call);
+    r->n = 8 * 5;
+    begin(r, false, 99, &h);
+    assert_int_equal(n_started, 3);
+    provider_call_close(h.call);
+    answers = 1;
+    request_free(r);
+}
+
 /* While the first call says nothing, vectors of the others wait: without a bound for all together. */
 static void test_what_waits_for_its_turn_is_bounded(void **state)
 {
@@ -233,6 +254,7 @@ int main(void)
         cmocka_unit_test(test_prompts_of_one_kind_are_asked_about_once),
         cmocka_unit_test(test_what_was_not_sent_costs_nothing),
         cmocka_unit_test(test_calls_wait_for_the_places_of_their_own),
+        cmocka_unit_test(test_answers_at_a_time_are_as_many_as_of_one_prompt),
         cmocka_unit_test(test_what_waits_for_its_turn_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
