@@ -260,6 +260,12 @@ static void stop_take(struct several_part *part, const struct chat_event *out)
         part_end(part);
 }
 
+/* What one call says beside its usage (its cost, say) is not so of all. */
+static bool is_of_one(const struct chat_event *event)
+{
+    return event->kind == CHAT_EVENT_NATIVE && event->native.what == CHAT_NATIVE_USAGE;
+}
+
 static void part_event(struct several_part *part, const struct chat_event *event)
 {
     struct several_call *c = part->owner;
@@ -272,7 +278,7 @@ static void part_event(struct several_part *part, const struct chat_event *event
         vector_take(part, event);
     } else if (event->kind == CHAT_EVENT_STOP) {
         stop_take(part, &out);
-    } else if (event->kind != CHAT_EVENT_START || !c->started) {
+    } else if (!is_of_one(event) && (event->kind != CHAT_EVENT_START || !c->started)) {
         c->started = true;
         c->over = event->kind == CHAT_EVENT_ERROR;
         pass(c, &out);

@@ -152,6 +152,17 @@ test('a list of prompts was refused', { skip }, async () => {
     await assert.rejects(client.completions.create({ model: 'gpt', prompt }), (e) => e.status === 400 && /'prompt'/.test(e.message), JSON.stringify(prompt).slice(0, 40));
 });
 
+test('what one call says beside its usage was told of all', { skip }, async () => {
+  cloud.behaviour = (request, body) => ({ handle: (q, r) => {
+    r.writeHead(200, { 'content-type': 'application/json' });
+    r.end(JSON.stringify({ id: 'c', object: 'text_completion', model: 'm', system_fingerprint: 'fp', choices: [{ index: 0, text: 'a', finish_reason: 'stop' }], usage: { prompt_tokens: 3, completion_tokens: 1, total_tokens: 4, cost: 0.5 } }));
+  } });
+  const one = await client.completions.create({ model: 'gpt', prompt: 'a' });
+  const two = await client.completions.create({ model: 'gpt', prompt: ['a', 'b'] });
+  assert.deepEqual([one.usage.cost, two.usage.cost, two.usage.total_tokens], [0.5, undefined, 8]);
+  assert.equal(two.system_fingerprint, 'fp');
+});
+
 test('a list of prompts for the embedded engine: the same answers as one by one, also of token ids', { skip }, async () => {
   const ask = (prompt, more) => client.completions.create({ model: 'house', prompt, temperature: 0, max_tokens: 6, ...more });
   const prompts = ['Once upon', 'The', 'A third one'];
