@@ -115,9 +115,11 @@ static int end_note(struct job *j)
     return rc;
 }
 
+/* One that is being cancelled runs no more lines as it is. */
 static void time_look(struct job *j)
 {
-    if (now_s() <= json_integer_value(json_object_get(j->about, "expires_at")) || j->expired || j->ended)
+    const bool late = now_s() > json_integer_value(json_object_get(j->about, "expires_at"));
+    if (!late || j->expired || j->ended || str_is(json_text(j->about, "status"), "cancelling"))
         return;
     j->expired = true;
     batch_expire(j->batch);

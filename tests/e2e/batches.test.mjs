@@ -133,6 +133,27 @@ test('what a batch had no time for was told nowhere', { skip }, async () => {
   }
 });
 
+test('a batch that was being cancelled when its time was over is cancelled, not expired', { skip }, async () => {
+  const slow = await Cloud.start({ delay: 300 });
+  const at = makeFolder();
+  const of = `retention: {content: 1d}\nproviders: {sim: {kind: openai, base_url: "${slow.url}/v1"}}\nmodels: [{name: gpt, provider: sim}]\n`;
+  const first = await Gateway.start(of, { folder: at, keep: true });
+  const c = clientOf(first);
+  const { id } = await c.batches.create({ input_file_id: (await send(c, Array.from({ length: 60 }, (_, i) => chat(`c${i}`)))).id, endpoint: '/v1/chat/completions', completion_window: '24h' });
+  while (slow.requests.length < 2) await sleep(20);
+  await first.stop('SIGKILL');
+  const record = join(at, 'weir.db.files', `${id}.json`);
+  writeFileSync(record, JSON.stringify({ ...JSON.parse(readFileSync(record)), status: 'cancelling', expires_at: 1 }));
+  const second = await Gateway.start(of, { folder: at });
+  try {
+    const b = await ended(clientOf(second), id);
+    assert.deepEqual([b.status, b.error_file_id ?? null], ['cancelled', null]);
+  } finally {
+    await second.stop();
+    await slow.stop();
+  }
+});
+
 test("Anthropic's message batches are refused in words", async () => {
   const r = await gateway.post('/v1/messages/batches', { requests: [] }, { 'anthropic-version': '2023-06-01' });
   assert.deepEqual([r.status, r.body.type, r.body.error.type], [404, 'error', 'not_found_error']);
