@@ -128,12 +128,13 @@ static bool long_repeat(struct str s)
 }
 
 /* What stands in no real secret. */
+enum { YOURS = 25 /* of placeholder_parts, and all behind it */ };
 static const char *const placeholder_parts[] = {"example", "placeholder", "changeme", "change_me",
     "change-me", "redacted", "your_", "your-", "yourkey", "yourtoken", "yoursecret", "insert_", "insert-",
     "dummy", "sample", "fake", "my_secret", "mysecret", "not_a_real", "notreal", "process.env", "os.environ",
     "getenv", "...", "xxxx",
     /* "your key", "your token", "your password" in other languages. */
-    "dein-api", "dein_api", "dein-token", "dein_token", "dein-schl", "dein_schl", "dein-passwort",
+    [YOURS] = "dein-api", "dein_api", "dein-token", "dein_token", "dein-schl", "dein_schl", "dein-passwort",
     "dein_passwort", "dein-key", "dein_key", "ihr-api", "ihr_api", "ihr-token", "ihr_token", "ihr-schl",
     "ihr_schl", "ihr-passwort", "ihr_passwort", "ihr-key", "ihr_key", "votre-cl", "votre_cl", "votre-jeton",
     "votre_jeton", "votre-token", "votre_token", "votre-mot", "votre_mot", "votre-api", "votre_api",
@@ -169,7 +170,17 @@ static bool is_written(struct str word)
     return word.len >= LONG || capitals == 0 || (small == 0 && !detect_is_lower(word.data[0]));
 }
 
-/* "user:password" */
+/* "twoj_klucz_8f7d6e5c4b3a", "consu_api_...": what is drawn follows, or another word goes before. */
+static bool is_drawn_too(struct str secret, size_t from)
+{
+    enum { MOST_DIGITS = 4 }; /* "tu_clave_1234" */
+    size_t digits = 0;
+    for (size_t i = 0; i < secret.len; i++)
+        digits += detect_is_digit(secret.data[i]);
+    return digits > MOST_DIGITS || (from > 0 && detect_is_alnum(secret.data[from - 1]));
+}
+
+/* "user:password"; "admin:password" may be one. */
 static bool says_what_it_is(struct str secret)
 {
     static const char *const words[] = {"password", "passwort", "kennwort", "motdepasse", "mot-de-passe",
@@ -177,8 +188,13 @@ static bool says_what_it_is(struct str secret)
         "contrase\xC3\xB1"
         "a",
         "contrasena", "senha", "wachtwoord", "haslo", "has\xC5\x82o", NULL};
+    static const char *const users[] = {"user", "username", "benutzer", "benutzername", "utilisateur",
+        "usuario", "usu\xC3\xA1rio", "utente", "gebruiker", "gebruikersnaam", "uzytkownik",
+        "u\xC5\xBCytkownik", "login", NULL};
     const size_t colon = str_find_char(secret, ':');
-    return among(colon == SIZE_MAX ? secret : str_slice(secret, colon + 1, secret.len), words);
+    return colon == SIZE_MAX ? among(secret, words)
+                             : among(str_slice(secret, 0, colon), users) &&
+                                   among(str_slice(secret, colon + 1, secret.len), words);
 }
 
 bool detect_placeholder(struct str secret)
@@ -195,9 +211,11 @@ bool detect_placeholder(struct str secret)
         says_what_it_is(secret))
         return true;
     for (uint16_t word;
-         (word = detect_words_next(&placeholder_words, secret, &at, &state)) != DETECT_NO_WORD;)
-        if (is_written(str_slice(secret, at - strlen(placeholder_parts[word]), at)))
+         (word = detect_words_next(&placeholder_words, secret, &at, &state)) != DETECT_NO_WORD;) {
+        const size_t from = at - strlen(placeholder_parts[word]);
+        if (is_written(str_slice(secret, from, at)) && (word < YOURS || !is_drawn_too(secret, from)))
             return true;
+    }
     return long_repeat(secret);
 }
 

@@ -139,6 +139,9 @@ static void placeholders_of_other_languages(void **state)
     harmless("api_key = 'dein-api-key-123'");
     harmless("Schreib an max@beispiel.de oder max@example.nl, Tel. +1-555-0100");
     is(ROUTER_SECRET, "curl -u usuario:Tor7walsen https://api.example.com/v1/pedidos");
+    is(ROUTER_SECRET, "curl -u admin:password https://db.zephyrpost.com/");
+    is(ROUTER_SECRET, "api_key = \"twoj_klucz_8f7d6e5c4b3a2f1e0d9c\"");
+    is(ROUTER_SECRET, "apikey=consu_api_9f8a7b6c5d4e3f2a1b0c9d8e");
 }
 
 static void a_password_is_a_programs_third_argument(void **state)
