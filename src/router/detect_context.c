@@ -45,18 +45,17 @@ struct rule {
     bool number;   /* a number stands within them too */
     unsigned ends; /* what behind the first ends it; "98/min, blood pressure": "min" is a Swede's "my" */
     const struct detect_type *type;
-    uint64_t whose; /* stands somewhat before: "her asthma" may be anybody's */
+    uint64_t whose; /* where none of them stands somewhat before, "her asthma" may be of a tale */
 };
 #define ILL (CUE(ill) | CUE(health))
-#define OURS (CUE(kin) | CUE(mine) | CUE(role))
+#define OURS (CUE(kin) | CUE(mine) | CUE(self) | CUE(role) | CUE(named) | CUE(surname))
 #define RULE_CUES                                                                                            \
     (CUE(have) | CUE(mine) | CUE(theirs) | CUE(self) | CUE(kin) | CUE(secretive) | CUE(ill) | CUE(love) |    \
         CUE(plan))
 static const struct rule rules[] = {
     {CUE(have), ILL, CUE(topic), 6, false, false, 0, &health, 0},
     {CUE(mine), ILL, CUE(topic), 3, false, false, WORD_COMMA, &health, 0},
-    {CUE(theirs), CUE(ill), CUE(topic), 3, false, false, 0, &health,
-        OURS | CUE(given) | CUE(both) | CUE(named)},
+    {CUE(theirs), CUE(ill), CUE(topic), 3, false, false, 0, &health, OURS | CUE(given) | CUE(both)},
     {CUE(self), CUE(ill), CUE(topic), 8, true, false, 0, &health, 0},
     {CUE(self), CUE(love), CUE(topic), 6, true, false, 0, &intimate, 0},
     {CUE(kin), ILL, CUE(topic), 14, false, false, 0, &health, 0},
@@ -152,7 +151,6 @@ static void atom_add(void *ctx, size_t from, size_t to, uint64_t kinds)
         c->words[to].kinds |= CUE(housed);
     kinds &= ~(CUE(given) | CUE(surname) | CUE(both) | CUE(word) | CUE(particle) | CUE(title) | CUE(intro) |
                CUE(figure) | CUE(tens) | CUE(turn) | CUE(either) | CUE(thing));
-    kinds &= kinds & CUE(self) && detect_numeral(c, from) ? ~CUE(self) : ~(uint64_t)0;
     if (kinds == 0)
         return;
     if (c->scan->rc == 0 && (c->n_atoms < c->room_atoms || atoms_grow(c)))
@@ -176,15 +174,6 @@ static bool between(const struct detect_context *c, const struct rule *r, size_t
     return number;
 }
 
-static bool is_of_somebody(const struct detect_context *c, size_t at, uint64_t whose)
-{
-    enum { BEFORE = 32 };
-    for (size_t i = at; i-- > 0 && at - i <= BEFORE;)
-        if ((c->words[i].kinds | c->words[i].begins) & whose)
-            return true;
-    return whose == 0 || at == 0; /* what begins with "his" is of somebody that both know */
-}
-
 static void rules_apply(struct detect_context *c, size_t at)
 {
     const struct detect_atom *a = &c->atoms[at];
@@ -194,8 +183,7 @@ static void rules_apply(struct detect_context *c, size_t at)
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         const struct rule *rule = &rules[r];
         bool forward = kinds & rule->first, backward = rule->either && kinds & rule->second;
-        if ((!forward && !backward) || c->words[a->to - 1].flags & rule->ends ||
-            !is_of_somebody(c, a->from, rule->whose))
+        if ((!forward && !backward) || c->words[a->to - 1].flags & rule->ends)
             continue;
         for (size_t i = at + 1; i < c->n_atoms && c->atoms[i].from < a->to + rule->within; i++) {
             const struct detect_atom *b = &c->atoms[i];
@@ -203,7 +191,8 @@ static void rules_apply(struct detect_context *c, size_t at)
             if (!fits || b->from < a->to || !same_sentence(c, a->from, b->from) ||
                 !between(c, rule, a->to, b->from))
                 continue;
-            words_add(c, rule->type, a->from, b->to, 0.6);
+            if (rule->whose == 0 || !detect_of_a_tale(c, a->from, rule->whose, rule->number))
+                words_add(c, rule->type, a->from, b->to, 0.6);
             break;
         }
     }
@@ -515,6 +504,9 @@ static unsigned piece_mark(struct detect_context *c)
         if (c->words[i].flags & (WORD_KNOWN | WORD_STEM_KNOWN))
             detect_phrases_at(c->words, c->n_words, i, atom_add, c);
     }
+    for (size_t i = 0; i < c->n_atoms; i++)
+        if (c->atoms[i].kinds & CUE(self) && detect_numeral(c, c->atoms[i].from))
+            c->atoms[i].kinds &= ~CUE(self);
     return flags;
 }
 

@@ -78,6 +78,9 @@ bool detect_owned(const struct detect_context *c, const struct detect_atom *pass
 bool detect_humped(const struct detect_context *c, const struct detect_word *w);
 /* "I. Asthma", "i) ...", "type I error": a number of a list or a kind, and nobody. */
 bool detect_numeral(const struct detect_context *c, size_t word);
+/* "A 45-year-old woman ... her asthma", "Ann ... her wage ... How much ...?": told of nobody, where none of
+ * `whose` stands before the word. */
+bool detect_of_a_tale(const struct detect_context *c, size_t word, uint64_t whose, bool of_money);
 /* "dad", where a sentence begins with it: the writer's own. */
 bool detect_bare_kin(const struct detect_context *c, const struct detect_atom *a);
 

@@ -442,7 +442,7 @@ static bool phone_check(struct detect_scan *s, const struct number *n)
         !announced(s, n->start, &phone_words))
         return false;
     /* 555-0100 to 555-0199 without an area are for films. */
-    const size_t country = n->n_digits == 8 && n->digits[0] == '1'; /* "+1-555-0100" */
+    const size_t country = n->group[0].digits == 1 && n->digits[0] == '1'; /* "+1-555-0100" */
     bool film = n->n_digits == 7 + country && memcmp(n->digits + country, "55501", 5) == 0;
     return phone_add(s, n->start, n->group[n->n_groups - 1].end, film ? 0.2 : 0.6);
 }

@@ -170,18 +170,28 @@ static void unit_look(struct detect_context *c, size_t number)
         detect_add(c->scan, &address, c->words[number - 1].start, c->words[number].end, 0.3);
 }
 
-/* "30000 Second 40000 Third 22500 Fourth", "30 Total $140": sums beside what they are for. */
+/* The digits of a number that may be a sum's: of five at least, as no house's. */
+static size_t large_at(const struct detect_context *c, size_t word, size_t to)
+{
+    enum { LARGE = 5 };
+    const bool number = word < to && c->words[word].flags & WORD_DIGITS;
+    const size_t length = number ? detect_word_length(&c->words[word]) : 0;
+    return length >= LARGE ? length : 0;
+}
+
+/* "30000 Second 40000 Third 22500 Fourth", "30 Total $140": sums beside what they are for, each in a word; an
+ * address has more of them before its postal code. */
 static bool is_ledger(const struct detect_context *c, size_t from, size_t to)
 {
-    enum { LARGE = 5, POSTAL = 6, ENOUGH = 6 };
-    size_t large = 0;
-    for (size_t i = from; i < to; i++) {
-        const size_t length = c->words[i].flags & WORD_DIGITS ? detect_word_length(&c->words[i]) : 0;
-        large += length < LARGE ? 0 : length < POSTAL ? 2 : 3;
+    enum { LARGEST = 6 };
+    for (size_t i = from; i + 2 < to; i++) {
+        const size_t first = large_at(c, i, to), second = large_at(c, i + 2, to);
+        if (first && second && !(c->words[i + 1].flags & WORD_DIGIT) &&
+            (large_at(c, i + 4, to) || (first >= LARGEST && second >= LARGEST)))
+            return true;
     }
-    return large >= ENOUGH ||
-           str_find_char(str_slice(c->scan->text, c->words[from].start, c->words[to - 1].end), '$') !=
-               SIZE_MAX;
+    return str_find_char(str_slice(c->scan->text, c->words[from].start, c->words[to - 1].end), '$') !=
+           SIZE_MAX;
 }
 
 /* What the rules find, in order. */
@@ -204,8 +214,8 @@ static void known_places(struct detect_context *c)
         }
         bool postal = false;
         size_t end = tail_end(c, to, &postal);
-        bool nobody = is_ledger(c, from, end) || detect_atom_in(c, CUE(landmark), from, to);
         bool lives = detect_atom_in(c, CUE(live), from > 6 ? from - 6 : 0, from);
+        bool nobody = (is_ledger(c, from, end) && !lives) || detect_atom_in(c, CUE(landmark), from, to);
         double score = nobody ? 0.2 : postal || lives ? 0.7 : 0.4;
         c->seen |= nobody ? 0 : CUE(housed);
         if (from < c->owned)

@@ -143,12 +143,21 @@ static bool is_apart(const struct detect_context *c, size_t from, size_t to)
                         str_find_char(gap, '+') != SIZE_MAX);
 }
 
-/* "A. 1935 B. 2000": what one is to choose from. */
-static bool is_choice(const struct detect_context *c, size_t i)
+static bool is_letter_of(const struct detect_context *c, size_t i, char letter)
 {
     const struct detect_word *w = &c->words[i];
-    return detect_word_length(w) == 1 && detect_is_upper(c->scan->text.data[w->start]) &&
-           w->end < c->scan->text.len && detect_is_one_of(c->scan->text.data[w->end], ".)");
+    return detect_word_length(w) == 1 && c->scan->text.data[w->start] == letter &&
+           detect_is_one_of(detect_byte(c->scan, w->end), ".)");
+}
+
+/* "A. 1935 B. 2000": what one is to choose from; not "as twin B. on 12.03.1985". */
+static bool is_choice(const struct detect_context *c, size_t i)
+{
+    enum { WITHIN = 6 };
+    bool second = false;
+    for (size_t k = i + 2; is_letter_of(c, i, 'A') && k < c->n_words && k < i + WITHIN && !second; k++)
+        second = is_letter_of(c, k, 'B');
+    return second;
 }
 
 /* Two short numbers at least, or words of them, within seven words. */
@@ -241,15 +250,29 @@ static bool is_told_of(const struct detect_context *c, size_t word)
     return is_among(c, word, verbs);
 }
 
+/* "Uncle Sam", "Papa Francesco", "Uncle Ben's rice"; not "Uncle Ben's cancer". */
+static bool is_everybodys(const struct detect_context *c, const struct detect_atom *kin)
+{
+    static const char *const uncle[] = {"uncle", NULL}, *const sam[] = {"sam", NULL},
+                             *const others[] = {"ben", "tom", NULL}, *const s[] = {"s", NULL},
+                             *const papa[] = {"papa", NULL}, *const francesco[] = {"francesco", NULL};
+    const size_t has = kin->to + 2;
+    if (!is_among(c, kin->from, uncle))
+        return is_among(c, kin->from, papa) && is_among(c, kin->to, francesco);
+    if (is_among(c, kin->to, sam))
+        return true;
+    return is_among(c, kin->to, others) && is_among(c, kin->to + 1, s) &&
+           !(has < c->n_words && (c->words[has].kinds | c->words[has].begins) & (CUE(ill) | CUE(health)));
+}
+
 /* "Uncle Rob", "oma Erna"; not who a convent calls so, nor Uncle Sam, unless he is ill himself. */
 static bool has_name(const struct detect_context *c, const struct detect_atom *kin)
 {
     static const char *const titles[] = {
         "mother", "father", "sister", "brother", "bruder", "schwester", NULL};
-    static const char *const everybodys[] = {"sam", "ben", "tom", "john", "francesco", NULL};
     return !is_among(c, kin->from, titles) &&
            detect_word_is(&c->words[kin->to], CUE(given) | CUE(both) | CUE(first)) &&
-           (!is_among(c, kin->to, everybodys) || is_told_of(c, kin->to + 1));
+           (!is_everybodys(c, kin) || is_told_of(c, kin->to + 1));
 }
 
 /* "Mother Teresa", "Gran Canaria", "Sister chromatids", "Bro, why ...": not the writer's own. */
@@ -299,17 +322,70 @@ bool detect_humped(const struct detect_context *c, const struct detect_word *w)
            !is_type(word, str_slice(text, w->end, text.len));
 }
 
-bool detect_numeral(const struct detect_context *c, size_t word)
+/* "A 45-year-old woman", "an attorney": whom nobody knows. */
+static bool is_introduced(const struct detect_context *c, size_t word)
+{
+    static const char *const somebody[] = {"woman", "man", "boy", "girl", "child", "infant", "baby",
+        "toddler", "adolescent", "teenager", "person", "individual", "male", "female", "lady", "gentleman",
+        "worker", "attorney", "lawyer", "farmer", "salesman", "saleswoman", NULL};
+    static const char *const before[] = {"a", "an", "old", NULL};
+    enum { MOST = 3, WITHIN = 3 };
+    bool is = false;
+    if (detect_word_length(&c->words[word]) <= MOST && is_among(c, word, before))
+        for (size_t i = word + 1; i <= word + WITHIN && !is; i++)
+            is = is_among(c, i, somebody);
+    return is;
+}
+
+static bool is_asked_how_much(const struct detect_context *c, size_t word)
+{
+    static const char *const amounts[] = {"much", "many", NULL};
+    return str_is_nocase(text_of(c, word, word + 1), "how") && is_among(c, word + 1, amounts);
+}
+
+bool detect_of_a_tale(const struct detect_context *c, size_t word, uint64_t whose, bool of_money)
+{
+    enum { BEFORE = 32, BEHIND = 64 };
+    bool tale = false;
+    for (size_t i = word; i-- > 0 && word - i <= BEFORE;) {
+        if ((c->words[i].kinds | c->words[i].begins) & whose)
+            return false;
+        tale = tale || is_introduced(c, i);
+    }
+    for (size_t i = word; of_money && i < c->n_words && i < word + BEHIND && !tale; i++)
+        tale = is_asked_how_much(c, i);
+    return tale;
+}
+
+/* "I. Asthma", "(i) ...": a list's number stands before its item; "so do I. ...", "(I) am" is nobody's. */
+static bool is_item(const struct detect_context *c, size_t word)
+{
+    static const char *const says[] = {"am", "m", "ve", "have", "had", "was", "feel", "felt", "suffer",
+        "suffered", "take", "took", "got", "do", "did", "can", "will", "need", NULL};
+    const struct detect_word *w = &c->words[word];
+    const char behind = detect_byte(c->scan, w->end), before = detect_byte(c->scan, w->start - 1);
+    if ((behind != ')' && behind != '.') || is_among(c, word + 1, says))
+        return false;
+    return word == 0 || before == '(' || before == '\n' ||
+           w[-1].flags & (WORD_STOP | WORD_LINE | WORD_COLON | WORD_COMMA);
+}
+
+/* "type I error", "bipolar I disorder", "World War I"; not "at this stage I feel ...". */
+static bool is_kind(const struct detect_context *c, size_t word)
 {
     static const char *const numbered[] = {"type", "stage", "phase", "class", "war", "bipolar", "grade",
         "level", "part", "chapter", "group", NULL};
-    static const char *const ends[] = {
-        "am", "do", "did", "was", "have", "had", "than", "and", "can", "will", NULL};
-    const struct str text = c->scan->text;
-    const size_t end = c->words[word].end;
-    const char behind = end < text.len ? text.data[end] : '\0';
-    if (!str_is_nocase(text_of(c, word, word + 1), "i"))
+    static const char *const things[] = {"error", "errors", "disorder", "trial", "trials", "study", "studies",
+        "clinical", "collagen", "and", "or", "to", "of", NULL};
+    if (word == 0 || !is_among(c, word - 1, numbered))
         return false;
-    return (word > 0 && is_among(c, word - 1, numbered)) ||
-           ((behind == ')' || behind == '.') && !(word > 0 && is_among(c, word - 1, ends)));
+    return (word > 1 && str_is_nocase(text_of(c, word - 2, word - 1), "world")) || word + 1 == c->n_words ||
+           !detect_is_one_of(detect_byte(c->scan, c->words[word].end), " '\xE2") ||
+           is_among(c, word + 1, things) ||
+           (c->words[word + 1].kinds | c->words[word + 1].begins) & (CUE(ill) | CUE(health));
+}
+
+bool detect_numeral(const struct detect_context *c, size_t word)
+{
+    return str_is_nocase(text_of(c, word, word + 1), "i") && (is_kind(c, word) || is_item(c, word));
 }

@@ -385,6 +385,34 @@ static void what_is_anybodys_is_nobodys(void **state)
     is(ROUTER_PII, "Send it to 12345 Oak Street, Springfield 62704");
 }
 
+/* Each was found before the rules for what is anybody's. */
+static void what_is_somebodys_stays_found(void **state)
+{
+    (void)state;
+    is(ROUTER_PHI, "Please summarise this: Her epilepsy medication was changed to lamotrigine.");
+    is(ROUTER_PHI, "Can you write a mail about his schizophrenia relapse? He is my son.");
+    is(ROUTER_PHI, "What to cook during her chemotherapy?");
+    is(ROUTER_PHI, "At this stage I feel suicidal every day.");
+    is(ROUTER_PHI, "For the most part I struggle with bulimia.");
+    is(ROUTER_PHI, "Uncle Tom recently diagnosed with HIV, what to do");
+    is(ROUTER_PHI, "Uncle Ben's cancer came back");
+    is(ROUTER_PHI, "Dad John on chemo for lung cancer, what should he eat?");
+    is(ROUTER_FINANCIAL, "Translate: his salary is 84,000 and his mortgage is late");
+    is(ROUTER_FINANCIAL, "Maria Lopez wants a raise; her salary is 52,000. How much tax is that?");
+    is(ROUTER_FINANCIAL, "I was offered a job with a salary of 52,000.");
+    is(ROUTER_FINANCIAL, "He has a salary of 52,000 and rents my flat.");
+    is(ROUTER_PERSONAL, "Our CEO having an affair with his secretary");
+    is(ROUTER_PROPRIETARY, "streng vertraulich, Fusion der beiden Werke");
+    is(ROUTER_PROPRIETARY, "projet confidentiel de fusion avec Danone");
+    is(ROUTER_PII, "DOB (M) 12/03/1985");
+    is(ROUTER_PII, "Patient born as twin B. on 12.03.1985");
+    is(ROUTER_PII, "My address is 10450 Riverside Drive, Apt 12345, Los Angeles 90210.");
+    is(ROUTER_PII, "12345 Elm Street, Springfield 62704 555012.");
+    is(ROUTER_PII, "Tel. 15550123 please");
+    harmless("Tel. +1-555-0123 please");
+    harmless("Name the class I obesity drugs.");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +420,7 @@ int main(void)
         cmocka_unit_test(a_login_has_its_password_behind_p),
         cmocka_unit_test(placeholders_of_other_languages),
         cmocka_unit_test(what_is_anybodys_is_nobodys),
+        cmocka_unit_test(what_is_somebodys_stays_found),
         cmocka_unit_test(what_somebody_takes_is_their_health_whatever_it_is),
         cmocka_unit_test(a_password_that_is_asked_about),
         cmocka_unit_test(a_word_of_a_megabyte_is_asked_about_once_for_each_of_its_words),
