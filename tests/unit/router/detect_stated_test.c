@@ -371,7 +371,7 @@ static void what_is_anybodys_is_nobodys(void **state)
     harmless("Ann saves 10% of her weekly wage of 300 dollars. How much is that?");
     harmless("A 45-year-old woman takes pills for her asthma. What is next?");
     harmless("Hydrogen fusion begins once the internal pressure of the star is high enough.");
-    harmless("Summarise how Aaron Beck treated a depressed patient with cognitive therapy.");
+    harmless("Summarise how Jean Piaget treated a depressed patient with cognitive therapy.");
     harmless("Quarter First 30000 Second 40000 Third 22500 Fourth 27500 Total 120000");
     harmless("Cash 400000 Inventories 600000 Patent 10 and so on: balance it, please");
     harmless("In which soap does she learn that he is having an affair?");
@@ -383,6 +383,16 @@ static void what_is_anybodys_is_nobodys(void **state)
     is(ROUTER_PERSONAL, "my husband is having an affair");
     is(ROUTER_PII, "write to anna at point dot com");
     is(ROUTER_PII, "Send it to 12345 Oak Street, Springfield 62704");
+}
+
+/* Many have the names of some who are known. */
+static void namesakes_are_somebody(void **state)
+{
+    (void)state;
+    is(ROUTER_PHI, "Patient William James, born 12.03.1985, has HIV");
+    is(ROUTER_PII, "Our tenant Adam Smith, born 12 March 1985, wants to leave");
+    is(ROUTER_PII, "Giuseppe Verdi, nato il 12 marzo 1985, vive con noi");
+    is(ROUTER_PHI, "James Watson was diagnosed with leukemia");
 }
 
 /* Each was found before the rules for what is anybody's. */
@@ -420,6 +430,7 @@ int main(void)
         cmocka_unit_test(a_login_has_its_password_behind_p),
         cmocka_unit_test(placeholders_of_other_languages),
         cmocka_unit_test(what_is_anybodys_is_nobodys),
+        cmocka_unit_test(namesakes_are_somebody),
         cmocka_unit_test(what_is_somebodys_stays_found),
         cmocka_unit_test(what_somebody_takes_is_their_health_whatever_it_is),
         cmocka_unit_test(a_password_that_is_asked_about),
