@@ -385,6 +385,7 @@ struct look {
     struct plain_joints joints;
     bool told;         /* a number may be told in words */
     size_t at, points; /* a place in the text, in bytes and code points: hits come in order */
+    size_t whole;      /* its code points, counted once they are asked for */
 };
 
 static size_t quotes_count(struct str s)
@@ -453,8 +454,9 @@ static int again(struct look *l, struct str plain, int (*scan)(struct detect_sca
         f->categories |= h->score >= DETECT_SURE ? h->type->category : 0;
         if ((!known && h->score < DETECT_SURE) || entity_found(f, l->from, &e, known))
             continue;
-        if (!known)
-            e.end = str_utf8_count(l->text);
+        if (!known && l->whole == 0)
+            l->whole = str_utf8_count(l->text);
+        e.end = known ? e.end : l->whole;
         rc = detect_entity_add(l->arena, f, &e, err);
     }
     for (size_t i = 0; i < s.n_more_types && rc == 0; i++) {
