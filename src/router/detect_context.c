@@ -131,7 +131,7 @@ static bool atoms_grow(struct detect_context *c)
 
 static void figure_count(struct detect_context *c, size_t at)
 {
-    enum { NEAR = 3, ENOUGH = 5 };
+    enum { NEAR = 3, ENOUGH = 4 };
     c->figures = c->figures > 0 && at <= c->last_figure + NEAR ? c->figures + 1 : 1;
     c->last_figure = at;
     c->scan->told |= c->figures >= ENOUGH;

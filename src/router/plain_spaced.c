@@ -51,6 +51,11 @@ static size_t spaces_at(struct str s, size_t i)
     return n;
 }
 
+static bool closes(char c)
+{
+    return detect_is_one_of(c, ",;:.)]}\"") || detect_is_one_of(c, "!?>'");
+}
+
 /* How many bytes the character at i has that stands alone before a blank, or before a sign that ends what it
  * is in ("1 0,"); 0: none does. */
 static size_t single_at(struct str s, size_t i)
@@ -59,15 +64,17 @@ static size_t single_at(struct str s, size_t i)
     if (is_blank(s, i))
         return 0;
     size_t n = (unsigned char)s.data[i] < 0x80 ? 1 : str_utf8_decode(str_slice(s, i, s.len), &c);
-    bool ends = n > 0 && detect_is_one_of(plain_byte(s, i + n), ",;:.!?)]}>\"'") && is_blank(s, i + n + 1);
+    bool ends =
+        n > 0 && closes(plain_byte(s, i + n)) && (is_blank(s, i + n + 1) || closes(s.data[i + n + 1]));
     return n > 0 && (ends || is_blank(s, i + n)) ? n : 0;
 }
 
-/* May a run begin there? At a word's beginning, or behind what opens it: "(D E 7 4". */
+/* May a run begin there? At a word's beginning, or behind what opens it: "(D E 7 4", "{"iban":"D E 7 4". */
 static bool may_begin(struct str s, size_t i)
 {
     return i == 0 || is_blank(s, i - 1) ||
-           (detect_is_one_of(s.data[i - 1], "([{<\"'=:") && (i == 1 || is_blank(s, i - 2)));
+           (detect_is_one_of(s.data[i - 1], "([{<\"'=:") &&
+               (i == 1 || is_blank(s, i - 2) || detect_is_one_of(s.data[i - 2], "([{<\"'=:")));
 }
 
 /* The end of the run of single characters at `at`; `at` if it is too short. */

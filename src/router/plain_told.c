@@ -14,7 +14,9 @@
 enum {
     MOST = 48 /* signs of a number */,
     LEAST_WORDS = 5,
+    LEAST_BESIDE = 4 /* words, beside the other digits of a card or an IBAN */,
     LEAST_DIGITS = 7,
+    CARD_LEAST = 15,
     LONG = 19,
     IBAN_LEAST = 15,
     GAP = 3
@@ -154,7 +156,8 @@ static void told_begin(struct told *t)
 /* May it be a number that somebody has? "One, two, three, four ..." is none. */
 static bool told_says(const struct told *t)
 {
-    return t->n_words >= LEAST_WORDS && t->digits >= LEAST_DIGITS && !t->counts;
+    const size_t least = t->digits >= CARD_LEAST ? LEAST_BESIDE : LEAST_WORDS;
+    return t->n_words >= least && t->digits >= LEAST_DIGITS && !t->counts;
 }
 
 static void char_put(struct told *t, char c, size_t there)
@@ -175,26 +178,50 @@ static size_t area_end(const struct told *t, size_t from)
     return fits && t->sign[from].c == '0' && t->sign[from + 1].c != '0' ? from + AREA : 0;
 }
 
-static bool is_iban(const struct told *t)
+/* The signs of the IBAN that it begins with; 0: with none. */
+static size_t iban_end(const struct told *t)
 {
     char compact[MOST];
     for (size_t i = 0; i < t->n; i++)
         compact[i] = t->sign[i].c;
-    return t->n >= IBAN_LEAST && detect_is_upper(compact[0]) && detect_is_upper(compact[1]) &&
-           detect_check_iban(compact, t->n);
+    for (size_t n = t->n; n >= IBAN_LEAST && detect_is_upper(compact[0]) && detect_is_upper(compact[1]); n--)
+        if (detect_check_iban(compact, n))
+            return n;
+    return 0;
+}
+
+/* Where the card ends, or begins, that stands in a run of more digits: "... four eight six, one two three" is
+ * its code. 0: none does. */
+static size_t card_edge(const struct told *t, size_t from)
+{
+    enum { CARD = 16 };
+    char digits[MOST];
+    size_t n = 0;
+    while (from + n < t->n && detect_is_digit(t->sign[from + n].c)) {
+        digits[n] = t->sign[from + n].c;
+        n++;
+    }
+    if (n <= CARD)
+        return 0;
+    if (digits[0] >= '2' && digits[0] <= '6' && detect_check_luhn(digits, CARD))
+        return from + CARD;
+    const size_t last = n - CARD;
+    return digits[last] >= '2' && digits[last] <= '6' && detect_check_luhn(digits + last, CARD) ? from + last
+                                                                                                : 0;
 }
 
 /* Letters stand apart from digits but in an IBAN, an area from the rest, and what is too long for a card
  * keeps its parts. */
 static void signs_put(struct told *t)
 {
-    const bool whole = is_iban(t);
+    const size_t whole = iban_end(t);
     size_t area = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct sign *s = &t->sign[i];
         const bool digit = detect_is_digit(s->c), first = i == 0 || digit != detect_is_digit(s[-1].c);
-        area = digit && first ? area_end(t, i) : area;
-        if (i > 0 && !whole && ((first && s[-1].c != '+') || i == area || (s->parted && t->digits > LONG)))
+        area = digit && first ? area_end(t, i) + card_edge(t, i) : area; /* no number has both */
+        const bool apart = (first && s[-(i > 0)].c != '+') || i == area || (s->parted && t->digits > LONG);
+        if (i > 0 && (i == whole || (i > whole && apart)))
             char_put(t, ' ', s[-1].end);
         if (i == 0 || s->start != s[-1].start)
             plain_joint_add(t->joints, t->out->len, s->start);

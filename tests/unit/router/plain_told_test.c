@@ -40,6 +40,37 @@ static void harmless(const char *text)
     arena_free(a);
 }
 
+static void what_is_told_beside_a_card_is_none_of_it(void **state)
+{
+    (void)state;
+    const char *card = "four five three nine five seven eight seven six three six two one four eight six";
+    is("CREDIT_CARD",
+        "it is four five three nine five seven eight seven six three six two one four eight six, one two three",
+        card);
+    is("IBAN_CODE",
+        "D E three two eight three seven zero four zero zero four "
+        "four zero eight one seven two six four one nine, one two three",
+        "D E three two eight three seven zero four zero zero four "
+        "four zero eight one seven two six four one nine");
+    is("CREDIT_CARD",
+        "one two, four five three nine five seven eight seven six three six two one four eight six please",
+        card);
+}
+
+static void four_words_among_a_cards_digits_are_told(void **state)
+{
+    (void)state;
+    is("CREDIT_CARD", "it is 4539 five seven eight seven 6362 1486", "4539 five seven eight seven 6362 1486");
+    harmless("In 2019 one two three four 2020 2021 2022");
+}
+
+static void what_is_spaced_in_a_string_of_json(void **state)
+{
+    (void)state;
+    is("CREDIT_CARD", "{\"card\":\"4 5 3 9 5 7 8 7 6 3 6 2 1 4 8 6\"}", "4 5 3 9 5 7 8 7 6 3 6 2 1 4 8 6");
+    is("CREDIT_CARD", "{\"card\":\"4-5-3-9-5-7-8-7-6-3-6-2-1-4-8-6\"}", "4-5-3-9-5-7-8-7-6-3-6-2-1-4-8-6");
+}
+
 static void a_card_told_in_words_went_out(void **state)
 {
     (void)state;
@@ -122,6 +153,9 @@ static void what_only_counts_is_no_number(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_told_beside_a_card_is_none_of_it),
+        cmocka_unit_test(four_words_among_a_cards_digits_are_told),
+        cmocka_unit_test(what_is_spaced_in_a_string_of_json),
         cmocka_unit_test(a_card_told_in_words_went_out),
         cmocka_unit_test(an_iban_told_in_words_went_out),
         cmocka_unit_test(a_telephone_number_told_in_words_went_out),
