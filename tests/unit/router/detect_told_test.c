@@ -186,6 +186,8 @@ static void a_wallets_words_that_nothing_announces(void **state)
     harmless("abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about");
     harmless(
         "abandon ability able about above absent absorb abstract absurd abuse access accident account accuse");
+    harmless("spelling list: about, above, again, always, animal, another, answer, because, between, bicycle");
+    harmless("List: about, absent, accident, animal, answer, artist, basket, bicycle, biology, border, bridge, cat");
     harmless("tobacco lobster prefer gadget mimic orchard velvet tuition armor swim glance");
     harmless("Draw: apple, banana, cat, dog, and an egg, fish, goat, horse, and an ice, jar, kite, lion");
 }
