@@ -180,7 +180,7 @@ static size_t large_at(const struct detect_context *c, size_t word, size_t to)
 }
 
 /* "30000 Second 40000 Third 22500 Fourth", "30 Total $140": sums beside what they are for, each in a word; an
- * address has more of them before its postal code. */
+ * address has more of them before its postal code, and is one where "$20" stands behind its street. */
 static bool is_ledger(const struct detect_context *c, size_t from, size_t to)
 {
     enum { LARGEST = 6 };
@@ -190,8 +190,12 @@ static bool is_ledger(const struct detect_context *c, size_t from, size_t to)
             (large_at(c, i + 4, to) || (first >= LARGEST && second >= LARGEST)))
             return true;
     }
-    return str_find_char(str_slice(c->scan->text, c->words[from].start, c->words[to - 1].end), '$') !=
-           SIZE_MAX;
+    bool street = false;
+    for (size_t i = from; i < to && !street; i++)
+        street =
+            street_word(c->scan->text, &c->words[i]) || detect_word_is(&c->words[i], CUE(street) | CUE(road));
+    return !street && str_find_char(str_slice(c->scan->text, c->words[from].start, c->words[to - 1].end),
+                          '$') != SIZE_MAX;
 }
 
 /* What the rules find, in order. */
