@@ -179,23 +179,22 @@ static size_t large_at(const struct detect_context *c, size_t word, size_t to)
     return length >= LARGE ? length : 0;
 }
 
-/* "30000 Second 40000 Third 22500 Fourth", "30 Total $140": sums beside what they are for, each in a word; an
- * address has more of them before its postal code, and is one where "$20" stands behind its street. */
+/* "30000 Second 40000 Third 22500 Fourth", "30 Total $140": sums beside what they are for, each in a word,
+ * and no street; an address has more of them before its postal code. */
 static bool is_ledger(const struct detect_context *c, size_t from, size_t to)
 {
     enum { LARGEST = 6 };
+    for (size_t i = from; i < to; i++)
+        if (street_word(c->scan->text, &c->words[i]) || detect_word_is(&c->words[i], CUE(street) | CUE(road)))
+            return false;
     for (size_t i = from; i + 2 < to; i++) {
         const size_t first = large_at(c, i, to), second = large_at(c, i + 2, to);
         if (first && second && !(c->words[i + 1].flags & WORD_DIGIT) &&
             (large_at(c, i + 4, to) || (first >= LARGEST && second >= LARGEST)))
             return true;
     }
-    bool street = false;
-    for (size_t i = from; i < to && !street; i++)
-        street =
-            street_word(c->scan->text, &c->words[i]) || detect_word_is(&c->words[i], CUE(street) | CUE(road));
-    return !street && str_find_char(str_slice(c->scan->text, c->words[from].start, c->words[to - 1].end),
-                          '$') != SIZE_MAX;
+    return str_find_char(str_slice(c->scan->text, c->words[from].start, c->words[to - 1].end), '$') !=
+           SIZE_MAX;
 }
 
 /* What the rules find, in order. */

@@ -418,6 +418,7 @@ static void what_is_somebodys_stays_found(void **state)
     is(ROUTER_PII, "Patient born as twin B. on 12.03.1985");
     is(ROUTER_PII, "My address is 10450 Riverside Drive, Apt 12345, Los Angeles 90210.");
     is(ROUTER_PII, "12345 Elm Street, Springfield 62704 555012.");
+    is(ROUTER_PII, "12345 Oak Street 62704 or 12345 62704 55512");
     is(ROUTER_PII, "Adam Smith, deliver to 12 Elm Street $20");
     is(ROUTER_PII, "Tel. 15550123 please");
     harmless("Tel. +1-555-0123 please");
