@@ -221,7 +221,7 @@ static void signs_put(struct told *t)
         const bool digit = detect_is_digit(s->c), first = i == 0 || digit != detect_is_digit(s[-1].c);
         area = digit && first ? area_end(t, i) + card_edge(t, i) : area; /* no number has both */
         const bool apart = (first && s[-(i > 0)].c != '+') || i == area || (s->parted && t->digits > LONG);
-        if (i > 0 && (i == whole || (i > whole && apart)))
+        if (i > 0 && s->start != s[-1].start && (i == whole || (i > whole && apart)))
             char_put(t, ' ', s[-1].end);
         if (i == 0 || s->start != s[-1].start)
             plain_joint_add(t->joints, t->out->len, s->start);

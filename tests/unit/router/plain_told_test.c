@@ -2,12 +2,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "base/limits.h"
 #include "router/detect.h"
+#include "router/plain.h"
 
 /* Is a finding of that type sure, with that span? */
 static void is(const char *type, const char *text, const char *span)
@@ -69,6 +71,27 @@ static void what_is_spaced_in_a_string_of_json(void **state)
     (void)state;
     is("CREDIT_CARD", "{\"card\":\"4 5 3 9 5 7 8 7 6 3 6 2 1 4 8 6\"}", "4 5 3 9 5 7 8 7 6 3 6 2 1 4 8 6");
     is("CREDIT_CARD", "{\"card\":\"4-5-3-9-5-7-8-7-6-3-6-2-1-4-8-6\"}", "4-5-3-9-5-7-8-7-6-3-6-2-1-4-8-6");
+}
+
+static void no_number_is_parted_within_a_word(void **state)
+{
+    (void)state;
+    struct str text = str_from("tel: null eins zwei zehn elf zw\xC3\xB6lf bitte");
+    struct byte_map map;
+    struct error err;
+    struct buf out;
+    struct plain_joints joints = {0};
+    bool changed;
+    size_t from, to;
+    assert_int_equal(byte_map_make(&map, text, &err), 0);
+    buf_init(&out, MIB);
+    assert_int_equal(router_plain_told(&map, &out, &joints, &changed), 0);
+    assert_true(changed);
+    for (size_t at = 0; at < out.len; at++)
+        assert_true(plain_origin(&joints, at, at + 1, &from, &to) && from <= to && to <= text.len);
+    buf_free(&out);
+    free(joints.all);
+    byte_map_free(&map);
 }
 
 static void a_card_told_in_words_went_out(void **state)
@@ -156,6 +179,7 @@ int main(void)
         cmocka_unit_test(what_is_told_beside_a_card_is_none_of_it),
         cmocka_unit_test(four_words_among_a_cards_digits_are_told),
         cmocka_unit_test(what_is_spaced_in_a_string_of_json),
+        cmocka_unit_test(no_number_is_parted_within_a_word),
         cmocka_unit_test(a_card_told_in_words_went_out),
         cmocka_unit_test(an_iban_told_in_words_went_out),
         cmocka_unit_test(a_telephone_number_told_in_words_went_out),
