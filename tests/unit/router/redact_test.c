@@ -233,7 +233,9 @@ static void what_is_written_otherwise_is_masked_or_stays(void **state)
     for (size_t i = 0; i < sizeof spelled / sizeof *spelled; i++) {
         text = leaves(request_of(a, "gpt",
             arena_printf(a, "please note that it is %s, 4539578763621486 for now", spelled[i]).data));
-        assert_false(holds(text, "5 7 8") || holds(text, "5-7-8") || holds(text, "57876362"));
+        /* Eight digits: three may stand in a pseudonym by chance. */
+        assert_false(
+            holds(text, "5 7 8 7   6 3 6 2") || holds(text, "5-7-8-7 6-3-6-2") || holds(text, "57876362"));
     }
     stays(
         request_of(a, "gpt",
