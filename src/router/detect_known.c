@@ -128,33 +128,42 @@ static bool long_repeat(struct str s)
 }
 
 /* What stands in no real secret. */
-enum { YOURS = 25 /* of placeholder_parts, and all behind it */ };
 static const char *const placeholder_parts[] = {"example", "placeholder", "changeme", "change_me",
     "change-me", "redacted", "your_", "your-", "yourkey", "yourtoken", "yoursecret", "insert_", "insert-",
     "dummy", "sample", "fake", "my_secret", "mysecret", "not_a_real", "notreal", "process.env", "os.environ",
-    "getenv", "...", "xxxx",
-    /* "your key", "your token", "your password" in other languages. */
-    [YOURS] = "dein-api", "dein_api", "dein-token", "dein_token", "dein-schl", "dein_schl", "dein-passwort",
-    "dein_passwort", "dein-key", "dein_key", "ihr-api", "ihr_api", "ihr-token", "ihr_token", "ihr-schl",
-    "ihr_schl", "ihr-passwort", "ihr_passwort", "ihr-key", "ihr_key", "votre-cl", "votre_cl", "votre-jeton",
-    "votre_jeton", "votre-token", "votre_token", "votre-mot", "votre_mot", "votre-api", "votre_api",
-    "ta-cle_", "ta_cle_", "ta-cle-", "ta_cle-", "tu-api", "tu_api", "tu-clave", "tu_clave", "tu-token",
-    "tu_token", "tu-contra", "tu_contra", "su-api", "su_api", "su-clave", "su_clave", "su-token", "su_token",
-    "su-contra", "su_contra", "sua-chave", "sua_chave", "sua-senha", "sua_senha", "sua-api", "sua_api",
-    "seu-token", "seu_token", "seu-api", "seu_api", "tua-chiave", "tua_chiave", "tua-api", "tua_api",
-    "tua-password", "tua_password", "tuo-token", "tuo_token", "jouw-api", "jouw_api", "jouw-sleutel",
-    "jouw_sleutel", "jouw-token", "jouw_token", "jouw-wacht", "jouw_wacht", "uw-api", "uw_api", "uw-sleutel",
-    "uw_sleutel", "uw-token", "uw_token", "uw-wacht", "uw_wacht", "twoj-klucz", "twoj_klucz", "twoj-token",
-    "twoj_token", "twoj-api", "twoj_api", "twoje-haslo", "twoje_haslo"};
+    "getenv", "...", "xxxx"};
+/* "your key", "your token", "your password" in other languages: followed by no more than a few figures. */
+static const char *const your_parts[] = {"dein-api", "dein_api", "dein-token", "dein_token", "dein-schl",
+    "dein_schl", "dein-passwort", "dein_passwort", "dein-key", "dein_key", "ihr-api", "ihr_api", "ihr-token",
+    "ihr_token", "ihr-schl", "ihr_schl", "ihr-passwort", "ihr_passwort", "ihr-key", "ihr_key", "votre-cl",
+    "votre_cl", "votre-jeton", "votre_jeton", "votre-token", "votre_token", "votre-mot", "votre_mot",
+    "votre-api", "votre_api", "ta-cle_", "ta_cle_", "ta-cle-", "ta_cle-", "tu-api", "tu_api", "tu-clave",
+    "tu_clave", "tu-token", "tu_token", "tu-contra", "tu_contra", "su-api", "su_api", "su-clave", "su_clave",
+    "su-token", "su_token", "su-contra", "su_contra", "sua-chave", "sua_chave", "sua-senha", "sua_senha",
+    "sua-api", "sua_api", "seu-token", "seu_token", "seu-api", "seu_api", "tua-chiave", "tua_chiave",
+    "tua-api", "tua_api", "tua-password", "tua_password", "tuo-token", "tuo_token", "jouw-api", "jouw_api",
+    "jouw-sleutel", "jouw_sleutel", "jouw-token", "jouw_token", "jouw-wacht", "jouw_wacht", "uw-api",
+    "uw_api", "uw-sleutel", "uw_sleutel", "uw-token", "uw_token", "uw-wacht", "uw_wacht", "twoj-klucz",
+    "twoj_klucz", "twoj-token", "twoj_token", "twoj-api", "twoj_api", "twoje-haslo", "twoje_haslo"};
 static struct detect_words placeholder_words;
+
+enum {
+    PARTS = sizeof placeholder_parts / sizeof *placeholder_parts,
+    YOURS = sizeof your_parts / sizeof *your_parts
+};
+
+/* Of placeholder_words, which has first the one list, then the other. */
+static const char *part_of(size_t word)
+{
+    return word < PARTS ? placeholder_parts[word] : your_parts[word - PARTS];
+}
 
 int detect_known_init(struct error *err)
 {
-    enum { N = sizeof placeholder_parts / sizeof *placeholder_parts };
-    struct str words[N];
-    for (size_t i = 0; i < N; i++)
-        words[i] = str_from(placeholder_parts[i]);
-    return detect_words_build(&placeholder_words, words, N, err);
+    struct str words[PARTS + YOURS];
+    for (size_t i = 0; i < PARTS + YOURS; i++)
+        words[i] = str_from(part_of(i));
+    return detect_words_build(&placeholder_words, words, PARTS + YOURS, err);
 }
 
 /* In one case, or with a capital at its beginning; "FaKe" comes out of a random generator, "ChangeMe" does
@@ -212,8 +221,8 @@ bool detect_placeholder(struct str secret)
         return true;
     for (uint16_t word;
          (word = detect_words_next(&placeholder_words, secret, &at, &state)) != DETECT_NO_WORD;) {
-        const size_t from = at - strlen(placeholder_parts[word]);
-        if (is_written(str_slice(secret, from, at)) && (word < YOURS || !is_drawn_too(secret, from)))
+        const size_t from = at - strlen(part_of(word));
+        if (is_written(str_slice(secret, from, at)) && (word < PARTS || !is_drawn_too(secret, from)))
             return true;
     }
     return long_repeat(secret);
