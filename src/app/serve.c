@@ -201,10 +201,10 @@ static void reload(struct serving *s)
     struct egress_target *collector = NULL;
     struct error err;
     int rc = config_load(from.len > 0 ? from : s->file, &s->overrides, &config, &err);
-    if (rc == 0)
-        rc = serve_collector(config, &collector, &err);
-    if (rc == 0)
-        rc = gateway_world(s->engines, config, s->world, &world, &err);
+    if (rc == 0 && (rc = serve_collector(config, &collector, &err)) != 0)
+        config_free(config);
+    else if (rc == 0)
+        rc = gateway_world(s->engines, config, s->world, &world, &err); /* takes it, also on failure */
     if (rc) {
         egress_target_free(collector);
         log_error("serve", "the configuration was not reloaded, the old one stays: %s", err.message);
