@@ -160,6 +160,24 @@ void provider_answer_tokens(
                     .kind = CHAT_EVENT_TEXT, .text = text, .tokens = tokens, .n_tokens = n_tokens});
 }
 
+int provider_answer_logprobs(struct provider_answer *a, struct str text, const struct json_item *logprobs,
+    provider_tokens_read *read, struct error *err)
+{
+    json_t *json;
+    const struct chat_token *tokens = NULL;
+    size_t n = 0;
+    int rc = json_read(logprobs->text, &json, err);
+    if (rc)
+        return rc;
+    struct arena *arena = arena_create(LIMIT_REQUEST_MEMORY);
+    rc = read(arena, json, &tokens, &n, err);
+    if (rc == 0)
+        provider_answer_tokens(a, text, tokens, n);
+    arena_free(arena);
+    json_decref(json);
+    return rc;
+}
+
 void provider_answer_reasoning(struct provider_answer *a, struct str text)
 {
     assert(a->started);

@@ -117,6 +117,11 @@ int provider_answer_tool_rest(struct provider_answer *a, enum chat_shape shape, 
 /* The same with its tokens' log-probabilities; may be empty. */
 void provider_answer_tokens(
     struct provider_answer *a, struct str text, const struct chat_token *tokens, size_t n_tokens);
+/* Likewise, as `read` makes them of a provider's own JSON, in an arena that ends here (chat_tokens_read). */
+typedef int provider_tokens_read(
+    struct arena *arena, const json_t *logprobs, const struct chat_token **out, size_t *n, struct error *err);
+int provider_answer_logprobs(struct provider_answer *a, struct str text, const struct json_item *logprobs,
+    provider_tokens_read *read, struct error *err) MUST_USE;
 /* The vectors of all inputs, n_inputs times `width` values, one input after the other. */
 void provider_answer_embeddings(struct provider_answer *a, const float *values, size_t width);
 void provider_answer_score(struct provider_answer *a, size_t index, double score);

@@ -77,12 +77,13 @@ static struct chat_token token_of(const json_t *candidate)
 /* {"chosenCandidates": [{token, logProbability}], "topCandidates": [{"candidates": [likewise]}]}, an entry
  * for each token. */
 static int tokens_read(
-    struct arena *arena, const json_t *result, struct chat_token **out, size_t *n, struct error *err)
+    struct arena *arena, const json_t *result, const struct chat_token **out, size_t *n, struct error *err)
 {
     const json_t *chosen = json_object_get(result, "chosenCandidates"),
                  *tops = json_object_get(result, "topCandidates");
     *n = json_array_size(chosen);
-    struct chat_token *tokens = *out = arena_try_array(arena, struct chat_token, *n + 1);
+    struct chat_token *tokens = arena_try_array(arena, struct chat_token, *n + 1);
+    *out = tokens;
     if (!tokens || *n > LIMIT_TOKENS)
         return error_set(err, ERROR_LIMIT, "it has too many log-probabilities");
     for (size_t i = 0; i < *n; i++) {
@@ -100,25 +101,6 @@ static int tokens_read(
     return 0;
 }
 
-/* Text that log-probabilities come with. */
-static int take_logprobs(
-    struct provider_answer *a, struct str text, const struct json_item *item, struct error *err)
-{
-    json_t *result;
-    struct chat_token *tokens;
-    size_t n;
-    int rc = json_read(item->text, &result, err);
-    if (rc)
-        return rc;
-    struct arena *arena = arena_create(LIMIT_REQUEST_MEMORY);
-    rc = tokens_read(arena, result, &tokens, &n, err);
-    if (rc == 0)
-        provider_answer_tokens(a, text, tokens, n);
-    arena_free(arena);
-    json_decref(result);
-    return rc;
-}
-
 /* `logprobs`: of all text of the event, told with the first; NULL afterwards. */
 static int take_part(struct provider_answer *a, const struct json_item *part, struct str answer,
     const struct json_item **logprobs, struct error *err)
@@ -129,7 +111,7 @@ static int take_part(struct provider_answer *a, const struct json_item *part, st
     if (json_item_is(json_item_get(part, "thought"), JSON_ITEM_TRUE)) {
         provider_answer_reasoning(a, text);
     } else if (text.len > 0 && json_item_is(*logprobs, JSON_ITEM_OBJECT)) {
-        rc = take_logprobs(a, text, *logprobs, err);
+        rc = provider_answer_logprobs(a, text, *logprobs, tokens_read, err);
         *logprobs = NULL;
     } else {
         provider_answer_text(a, text);

@@ -343,23 +343,10 @@ static int take_call(struct provider_answer *a, const struct json_item *call, st
 static int take_text(
     struct provider_answer *a, struct str text, const struct json_item *logprobs, struct error *err)
 {
-    json_t *list;
-    const struct chat_token *tokens;
-    size_t n;
-    if (text.len == 0 || !json_item_is(logprobs, JSON_ITEM_ARRAY)) {
-        provider_answer_text(a, text);
-        return 0;
-    }
-    int rc = json_read(logprobs->text, &list, err);
-    if (rc)
-        return rc;
-    struct arena *arena = arena_create(LIMIT_REQUEST_MEMORY);
-    rc = chat_tokens_read(arena, list, &tokens, &n, err);
-    if (rc == 0)
-        provider_answer_tokens(a, text, tokens, n);
-    arena_free(arena);
-    json_decref(list);
-    return rc;
+    if (text.len > 0 && json_item_is(logprobs, JSON_ITEM_ARRAY))
+        return provider_answer_logprobs(a, text, logprobs, chat_tokens_read, err);
+    provider_answer_text(a, text);
+    return 0;
 }
 
 static int64_t count_or_zero(const struct json_item *object, const char *key)

@@ -66,12 +66,13 @@ static void take_parts(struct provider_answer *a, const struct json_item *parts)
 
 /* The older API's {"tokens": [..], "token_logprobs": [..], "top_logprobs": [{"text": logprob}]}. */
 static int legacy_read(
-    struct arena *arena, const json_t *logprobs, struct chat_token **out, size_t *n, struct error *err)
+    struct arena *arena, const json_t *logprobs, const struct chat_token **out, size_t *n, struct error *err)
 {
     const json_t *texts = json_object_get(logprobs, "tokens"),
                  *tops = json_object_get(logprobs, "top_logprobs");
     *n = json_array_size(texts);
-    struct chat_token *tokens = *out = arena_try_array(arena, struct chat_token, *n + 1);
+    struct chat_token *tokens = arena_try_array(arena, struct chat_token, *n + 1);
+    *out = tokens;
     if (!tokens || *n > LIMIT_TOKENS)
         return error_set(err, ERROR_LIMIT, "it has too many log-probabilities");
     for (size_t i = 0; i < *n; i++) {
@@ -96,30 +97,14 @@ static int legacy_read(
     return 0;
 }
 
-/* Text that log-probabilities come with. */
-static int take_logprobs(
-    struct provider_answer *a, struct str text, const struct json_item *item, struct error *err)
+/* Today's API's or the older one's; of neither shape: none. */
+static int tokens_read(
+    struct arena *arena, const json_t *logprobs, const struct chat_token **out, size_t *n, struct error *err)
 {
-    json_t *logprobs;
-    int rc = json_read(item->text, &logprobs, err);
-    if (rc)
-        return rc;
-    struct arena *arena = arena_create(LIMIT_REQUEST_MEMORY);
     const json_t *content = json_object_get(logprobs, "content");
-    const struct chat_token *tokens = NULL;
-    struct chat_token *legacy = NULL;
-    size_t n = 0;
-    if (json_is_array(content)) {
-        rc = chat_tokens_read(arena, content, &tokens, &n, err);
-    } else if (json_is_array(json_object_get(logprobs, "tokens"))) {
-        rc = legacy_read(arena, logprobs, &legacy, &n, err);
-        tokens = legacy;
-    }
-    if (rc == 0)
-        provider_answer_tokens(a, text, tokens, n);
-    arena_free(arena);
-    json_decref(logprobs);
-    return rc;
+    if (json_is_array(content))
+        return chat_tokens_read(arena, content, out, n, err);
+    return json_is_array(json_object_get(logprobs, "tokens")) ? legacy_read(arena, logprobs, out, n, err) : 0;
 }
 
 static int take_content(struct provider_answer *a, const struct json_item *delta,
@@ -130,7 +115,7 @@ static int take_content(struct provider_answer *a, const struct json_item *delta
     if (json_item_is(content, JSON_ITEM_ARRAY))
         take_parts(a, content);
     else if (json_item_is(content, JSON_ITEM_STRING) && json_item_is(logprobs, JSON_ITEM_OBJECT))
-        return take_logprobs(a, json_item_str(content), logprobs, err);
+        return provider_answer_logprobs(a, json_item_str(content), logprobs, tokens_read, err);
     else if (json_item_is(content, JSON_ITEM_STRING))
         provider_answer_text(a, json_item_str(content));
     else if (content && !json_item_is(content, JSON_ITEM_NULL))
@@ -212,7 +197,7 @@ static int take_choice(struct provider_answer *a, const struct json_item *choice
         rc = take_content(a, delta, logprobs, err);
     struct str text = json_item_text(choice, "text"); /* completions */
     if (rc == 0 && text.data && json_item_is(logprobs, JSON_ITEM_OBJECT))
-        rc = take_logprobs(a, text, logprobs, err);
+        rc = provider_answer_logprobs(a, text, logprobs, tokens_read, err);
     else if (rc == 0)
         provider_answer_text(a, text);
     if (rc == 0)
